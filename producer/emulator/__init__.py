@@ -1,0 +1,1 @@
+"""A scale set on this machine: Azurite, ARM, IMDS and instances that are processes."""

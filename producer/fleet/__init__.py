@@ -1,0 +1,1 @@
+"""The scale set follows the queue: a pure reconcile and the loop around it."""

@@ -1,0 +1,1 @@
+"""What a person wants to know of a sweep, read from the blobs."""

@@ -1,0 +1,1 @@
+"""From a sweep file to messages on the queue: search, plan, enqueue, audit, hold."""

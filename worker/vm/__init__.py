@@ -1,0 +1,1 @@
+"""What a VM does beside its slots: scheduled events, retiring."""
