@@ -1,0 +1,84 @@
+"""Every error of tranquility. The docstring of a class is the first sentence of its message.
+
+    TranquilityError
+    ├── InputError             wrong usage or input (exit code 2)
+    │   └── NoTarget
+    ├── StorageError
+    │   ├── ConditionFailed    a conditional write met another state
+    │   ├── AccessDenied
+    │   └── StorageUnavailable
+    ├── MessageGone            the pop receipt is no longer good
+    ├── MessageRejected        what the message holds can never be a job
+    ├── NewerSchema            this code is older than the message
+    ├── OwnershipLost          another claim owns the job
+    ├── CheckpointCorrupt
+    ├── Diverged
+    └── BadConfiguration
+"""
+
+import inspect
+
+
+class TranquilityError(Exception):
+    """Something in tranquility failed."""
+
+    def __init__(self, detail: str = "") -> None:
+        self.detail = detail
+        headline = (inspect.getdoc(type(self)) or "").split("\n\n", 1)[0].replace("\n", " ")
+        super().__init__(f"{headline} {detail}".strip())
+
+
+class InputError(TranquilityError):
+    """This input cannot be used."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.args = (detail,)  # the person reads what is wrong, not our headline
+
+
+class NoTarget(InputError):
+    """There is no target to work on."""
+
+
+class StorageError(TranquilityError):
+    """Azure Storage refused or did not answer."""
+
+
+class ConditionFailed(StorageError):
+    """A conditional write found another state of the blob than it expected."""
+
+
+class AccessDenied(StorageError):
+    """Azure Storage denied access: the identity lacks a role, or the role has not taken effect yet."""
+
+
+class StorageUnavailable(StorageError):
+    """Azure Storage did not answer in time."""
+
+
+class MessageGone(TranquilityError):
+    """The message was deleted, or received by another worker."""
+
+
+class MessageRejected(TranquilityError):
+    """The message can never become a job."""
+
+
+class NewerSchema(TranquilityError):
+    """The message was written by a newer release than this one."""
+
+
+class OwnershipLost(TranquilityError):
+    """Another claim owns this job now."""
+
+
+class CheckpointCorrupt(TranquilityError):
+    """A blob of the checkpoint does not hold what the manifest says."""
+
+
+class Diverged(TranquilityError):
+    """Training produced a loss or weights that are not finite."""
+
+
+class BadConfiguration(TranquilityError):
+    """The job's configuration cannot be trained."""
