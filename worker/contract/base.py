@@ -2,14 +2,14 @@
 
 import hashlib
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 1
 """Version of messages, plans and manifests. Within one version no default ever changes (job ids leave defaults out)."""
 
-STATE_VERSION = 1
+STATE_VERSION: Final = 1
 """Version of what a checkpoint's state blob holds; a release with another one cannot resume it."""
 
 SweepName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](-?[a-z0-9])*$", max_length=40)]

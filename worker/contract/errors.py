@@ -1,19 +1,19 @@
 """Every error of tranquility. The docstring of a class is the first sentence of its message.
 
-    TranquilityError
-    ├── InputError             wrong usage or input (exit code 2)
-    │   └── NoTarget
-    ├── StorageError
-    │   ├── ConditionFailed    a conditional write met another state
-    │   ├── AccessDenied
-    │   └── StorageUnavailable
-    ├── MessageGone            the pop receipt is no longer good
-    ├── MessageRejected        what the message holds can never be a job
-    ├── NewerSchema            this code is older than the message
-    ├── OwnershipLost          another claim owns the job
-    ├── CheckpointCorrupt
-    ├── Diverged
-    └── BadConfiguration
+TranquilityError
+├── InputError             wrong usage or input (exit code 2)
+│   └── NoTarget
+├── StorageError
+│   ├── ConditionFailed    a conditional write met another state
+│   ├── AccessDenied
+│   └── StorageUnavailable
+├── MessageGone            the pop receipt is no longer good
+├── MessageRejected        what the message holds can never be a job
+├── NewerSchema            this code is older than the message
+├── OwnershipLost          another claim owns the job
+├── CheckpointCorrupt
+├── Diverged
+└── BadConfiguration
 """
 
 import inspect

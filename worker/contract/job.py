@@ -3,9 +3,10 @@
 import json
 import re
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from worker.contract.base import SCHEMA_VERSION, Frozen, JobId, Scalar, SweepName, canonical_json, sha256_hex
 from worker.contract.environments import PROVEN, ProbeVerdict, wrong_keyword
@@ -26,14 +27,14 @@ def _linear(text: str) -> str:
     match = _LINEAR.match(text)
     if not match or not 0 < float(match["start"]) <= 1:
         raise ValueError("a schedule is lin_X with X above 0 and at most 1, for example lin_7.3e-4")
-    return text
+    return f"lin_{float(match['start'])!r}"  # one spelling, since it is part of the job's id
 
 
 def _auto(text: str) -> str:
     match = _AUTO.match(text)
     if not match or not 0 < float(match["start"] or 1) <= 100:
         raise ValueError("must be auto, or auto_X with a first value X above 0 and at most 100")
-    return text
+    return f"auto_{float(match['start'])!r}" if match["start"] else text
 
 
 def _only_auto(text: str) -> str:
@@ -105,6 +106,16 @@ class EnvironmentSpec(Frozen):
     kwargs: Mapping[str, Scalar] = {}
     probe: ProbeVerdict | None = None
     """The proof for an environment outside the table; only `--allow-unproven` puts it here."""
+
+    @field_validator("kwargs")
+    @classmethod
+    def _numbers_have_one_spelling(cls, kwargs: Mapping[str, Scalar], info: ValidationInfo) -> Mapping[str, Scalar]:
+        proven = PROVEN.get(info.data.get("id", ""))
+        numbers = proven.numbers if proven else {}
+        return {
+            name: float(value) if name in numbers and isinstance(value, int) and not isinstance(value, bool) else value
+            for name, value in kwargs.items()
+        }
 
     @model_validator(mode="after")
     def _is_known(self) -> Self:
@@ -200,7 +211,7 @@ def boundary_seconds(configuration: Configuration) -> float:
 
 
 def _weights(widths: tuple[int, ...]) -> int:
-    return sum(a * b for a, b in zip(widths, widths[1:], strict=False))
+    return sum(a * b for a, b in pairwise(widths))
 
 
 class Job(Frozen):

@@ -1,0 +1,140 @@
+"""The clients: one way to authenticate and to wait, for Azure and for the emulator alike."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from azure.core.credentials import TokenCredential
+from azure.core.exceptions import AzureError, HttpResponseError
+from azure.core.pipeline import PipelineRequest, PipelineResponse
+from azure.core.pipeline.policies import SansIOHTTPPolicy
+from azure.core.pipeline.transport import RequestsTransport
+from azure.identity import CredentialUnavailableError, DefaultAzureCredential, ManagedIdentityCredential
+from azure.storage.blob import BlobServiceClient
+from azure.storage.queue import QueueServiceClient
+
+if TYPE_CHECKING:
+    from azure.mgmt.compute import ComputeManagementClient
+
+from worker.contract.errors import AccessDenied, ConditionFailed, MessageGone, StorageUnavailable
+from worker.contract.settings import Target
+
+SINGLE_PUT_BYTES = 256 * 1024 * 1024
+"""Every blob of ours is written by one atomic Put Blob: the service takes 5,000 MiB."""
+BLOCK_BYTES = 4 * 1024 * 1024
+
+# The SDK's defaults (15 s before the first retry, 60 s to read) do not fit into a 30 s eviction notice.
+PATIENCE: dict[str, Any] = {
+    "connection_timeout": 3,
+    "read_timeout": 10,
+    "retry_total": 3,
+    "initial_backoff": 0.5,
+    "increment_base": 2,
+    "retry_to_secondary": False,
+}
+
+
+class ResponseObserver(SansIOHTTPPolicy[Any, Any]):
+    """Calls back for every storage request that came back, failed or not: an outage must not look like a hang."""
+
+    def __init__(self, observed: Callable[[], None]) -> None:
+        super().__init__()
+        self._observed = observed
+
+    def on_response(self, request: PipelineRequest[Any], response: PipelineResponse[Any, Any]) -> None:  # noqa: ARG002
+        """Count an answer."""
+        self._observed()
+
+    def on_exception(self, request: PipelineRequest[Any]) -> None:  # noqa: ARG002
+        """Count a failure."""
+        self._observed()
+
+
+def credential(target: Target) -> TokenCredential:
+    """Return the identity that this process acts as.
+
+    On a VM, and on an emulated one, that is the managed identity; on a laptop whoever is signed in (`az login`). The
+    emulator answers for the laptop's user too, as a managed identity at `target.imds_endpoint`.
+    """
+    if target.imds_endpoint:
+        os.environ["AZURE_POD_IDENTITY_AUTHORITY_HOST"] = target.imds_endpoint  # azure-identity reads nothing else
+    if target.imds_endpoint or target.identity_id:
+        identity = {"resource_id": target.identity_id} if target.identity_id else None
+        return ManagedIdentityCredential(identity_config=identity, transport=_transport(target))
+    return DefaultAzureCredential()
+
+
+def blob_service(
+    target: Target, identity: TokenCredential, observed: Callable[[], None] | None = None
+) -> BlobServiceClient:
+    """Return a client of the storage account's blobs."""
+    return BlobServiceClient(
+        target.blob_endpoint,
+        credential=identity,
+        max_single_put_size=SINGLE_PUT_BYTES,
+        max_single_get_size=BLOCK_BYTES,
+        max_chunk_get_size=BLOCK_BYTES,
+        **_common(target, observed),
+    )
+
+
+def queue_service(
+    target: Target, identity: TokenCredential, observed: Callable[[], None] | None = None
+) -> QueueServiceClient:
+    """Return a client of the storage account's queues."""
+    return QueueServiceClient(target.queue_endpoint, credential=identity, **_common(target, observed))
+
+
+def compute_client(target: Target, identity: TokenCredential) -> "ComputeManagementClient":
+    """Return a client of Azure Resource Manager's compute provider."""
+    from azure.mgmt.compute import ComputeManagementClient  # slow to import, and few processes need it
+
+    return ComputeManagementClient(
+        identity,
+        target.subscription_id,
+        base_url=target.arm_endpoint,
+        credential_scopes=["https://management.azure.com/.default"],
+        transport=_transport(target),
+        retry_total=3,
+        retry_backoff_factor=0.5,
+    )
+
+
+def _common(target: Target, observed: Callable[[], None] | None) -> dict[str, Any]:
+    policies = [ResponseObserver(observed)] if observed else []
+    return {"transport": _transport(target), "per_retry_policies": policies, **PATIENCE}
+
+
+def _transport(target: Target) -> RequestsTransport:
+    """Return the HTTP layer. A local target has its own CA, and no proxy variable must come between."""
+    local = target.kind == "local"
+    return RequestsTransport(
+        connection_timeout=PATIENCE["connection_timeout"],
+        read_timeout=PATIENCE["read_timeout"],
+        connection_verify=str(target.ca_file) if target.ca_file else True,
+        use_env_settings=not local,
+    )
+
+
+@contextmanager
+def storage_errors() -> Iterator[None]:
+    """Turn the SDK's errors into ours; what a caller handles itself (404, 409, 412) it catches inside."""
+    try:
+        yield
+    except (ConditionFailed, MessageGone):
+        raise
+    except CredentialUnavailableError as error:
+        raise StorageUnavailable(f"No token: {error.message.splitlines()[0]}") from error
+    except HttpResponseError as error:
+        if error.status_code in {401, 403}:
+            raise AccessDenied(_brief(error)) from error
+        raise StorageUnavailable(_brief(error)) from error
+    except AzureError as error:
+        raise StorageUnavailable(str(error.message).splitlines()[0]) from error
+
+
+def _brief(error: HttpResponseError) -> str:
+    code = getattr(error, "error_code", None) or (error.error.code if error.error else "")
+    first = (error.message or "").splitlines()[:1]
+    return f"{error.status_code} {code} {first[0] if first else ''}".strip()

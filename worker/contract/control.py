@@ -1,0 +1,143 @@
+"""The blobs by which VMs, producers and the wake talk to each other: pulse, flags, slot reports, holds."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError
+
+from worker.contract import names
+from worker.contract.base import Frozen, JobId
+from worker.contract.errors import ConditionFailed
+from worker.contract.records import Absent, BlobStore, Condition
+
+Flag = Literal["drain", "retire"]
+HoldKind = Literal["cancelled", "paused", "budget"]
+
+
+class SlotReport(Frozen):
+    """What one slot of a VM says of itself."""
+
+    vm: str
+    slot: Annotated[int, Field(ge=0)]
+    state: Literal["starting", "idle", "busy", "stopped"]
+    answers: Flag | None = None
+    """The flag that this slot has read: it receives nothing while that stands."""
+    sweep: str = ""
+    job: JobId | None = None
+    idle_s: float = 0.0
+    """Seconds without a job when this was written, by the slot's monotonic clock."""
+    since_commit_s: float = 0.0
+    """Seconds since the slot's last commit, or since it began."""
+    boot_seconds: float = 0.0
+    """From the VM's boot to the slot's first receive."""
+    release: str = ""
+    cpu: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SeenSlot:
+    """A slot report as found: its age and ETag tell whether the slot is alive."""
+
+    report: SlotReport
+    etag: str
+    age_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """The flags of one VM."""
+
+    drain: bool = False
+    retire: bool = False
+
+
+class Hold(Frozen):
+    """Why nothing of a sweep may run."""
+
+    kind: HoldKind
+    jobs: tuple[JobId, ...] = ()
+    """Only these jobs; empty = all."""
+    reason: str = ""
+
+    def covers(self, job: str) -> bool:
+        """Return whether this hold is about `job`."""
+        return not self.jobs or job in self.jobs
+
+
+class Control:
+    """Reads and writes the container `control`."""
+
+    def __init__(self, blobs: BlobStore) -> None:
+        self._blobs = blobs
+
+    def pulse(self, who: str) -> None:
+        """Say that something is alive."""
+        self._blobs.put(names.CONTROL, names.PULSE, who.encode())
+
+    def committed(self, who: str) -> None:
+        """Say that something made progress."""
+        self._blobs.put(names.CONTROL, names.COMMIT, who.encode())
+
+    def commit_age_s(self) -> float | None:
+        """Return the seconds since anything made progress; None where nothing ever did."""
+        found = self._blobs.get(names.CONTROL, names.COMMIT)
+        return found.age_s if found else None
+
+    def flags(self, vm: str) -> Flags:
+        """Return the flags of one VM."""
+        return Flags(
+            drain=self._blobs.get(names.CONTROL, names.drain(vm)) is not None,
+            retire=self._blobs.get(names.CONTROL, names.retire(vm)) is not None,
+        )
+
+    def raise_flag(self, flag: Flag, vm: str, reason: str) -> None:
+        """Flag a VM; a flag that stands already stays as it is."""
+        try:
+            self._blobs.put(names.CONTROL, _flag_name(flag, vm), reason.encode(), Absent())
+        except ConditionFailed:
+            return
+
+    def lower_flag(self, flag: Flag, vm: str) -> None:
+        """Remove a flag."""
+        self._blobs.delete(names.CONTROL, _flag_name(flag, vm))
+
+    def flagged(self, flag: Flag) -> Iterator[tuple[str, float]]:
+        """Yield every VM with this flag, and the flag's age in seconds."""
+        prefix = names.DRAIN if flag == "drain" else names.RETIRE
+        for blob in self._blobs.list(names.CONTROL, prefix):
+            yield blob.name.removeprefix(prefix), blob.age_s
+
+    def report_slot(self, report: SlotReport) -> None:
+        """Publish a slot's report; it rides as metadata too, so that one LIST reads the whole fleet."""
+        body = report.canonical()
+        self._blobs.put(names.CONTROL, names.slot(report.vm, report.slot), body, metadata={"report": body.decode()})
+
+    def slots(self, vm: str = "") -> Iterator[SeenSlot]:
+        """Yield the reports of one VM's slots, or of all."""
+        for blob in self._blobs.list(names.CONTROL, names.SLOTS + (f"{vm}/" if vm else "")):
+            try:
+                report = SlotReport.model_validate_json(blob.metadata.get("report", ""))
+            except ValidationError:
+                continue  # of a newer release: it counts as silent, which is what a stranger's word is worth
+            yield SeenSlot(report, blob.etag, blob.age_s)
+
+    def forget_slots(self, vm: str) -> None:
+        """Remove the reports of a VM that is gone."""
+        for blob in self._blobs.list(names.CONTROL, f"{names.SLOTS}{vm}/"):
+            self._blobs.delete(names.CONTROL, blob.name)
+
+
+def _flag_name(flag: Flag, vm: str) -> str:
+    return names.drain(vm) if flag == "drain" else names.retire(vm)
+
+
+def read_hold(blobs: BlobStore, sweep: str) -> Hold | None:
+    """Return why a sweep may not run, or None."""
+    found = blobs.get(names.SWEEPS, names.hold(sweep))
+    return Hold.model_validate_json(found.body) if found else None
+
+
+def write_hold(blobs: BlobStore, sweep: str, hold: Hold, condition: Condition = None) -> None:
+    """Put a hold on a sweep."""
+    blobs.put(names.SWEEPS, names.hold(sweep), hold.canonical(), condition)

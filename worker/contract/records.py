@@ -1,0 +1,170 @@
+"""Blobs: what tranquility asks of them, and Azure Blob Storage as the answer."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Protocol
+
+from azure.core import MatchConditions
+from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
+from azure.storage.blob import BlobServiceClient
+
+from worker.contract.azure import storage_errors
+from worker.contract.errors import ConditionFailed
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A blob as read."""
+
+    body: bytes
+    etag: str
+    age_s: float
+    """Seconds since it was written, both by the service's clock: Date − Last-Modified of one answer."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A blob as listed."""
+
+    name: str
+    etag: str
+    length: int
+    age_s: float
+    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """Write only where there is no blob (If-None-Match: *)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """Write or delete only while the blob has this ETag (If-Match)."""
+
+    etag: str
+
+
+Condition = Absent | Unchanged | None
+
+
+def _ignore() -> None:
+    return
+
+
+class BlobStore(Protocol):
+    """Blobs with conditional writes. All methods raise StorageUnavailable or AccessDenied."""
+
+    def get(self, container: str, name: str, beat: Callable[[], None] = _ignore) -> Stored | None:
+        """Read a blob, calling `beat` for every block that came; None where there is none."""
+
+    def put(
+        self,
+        container: str,
+        name: str,
+        body: bytes,
+        condition: Condition = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> str:
+        """Write a blob whole and return its ETag. Raises ConditionFailed.
+
+        A lost answer is asked for again, so ConditionFailed may follow a write that succeeded: read it again.
+        """
+
+    def delete(self, container: str, name: str, condition: Condition = None) -> None:
+        """Delete a blob; one that is gone already is no error. Raises ConditionFailed."""
+
+    def list(self, container: str, prefix: str) -> Iterator[Listed]:
+        """Yield the blobs whose names begin with `prefix`, in the order of their names."""
+
+
+class AzureBlobs:
+    """Azure Blob Storage."""
+
+    def __init__(self, service: BlobServiceClient) -> None:
+        self._service = service
+
+    def get(self, container: str, name: str, beat: Callable[[], None] = _ignore) -> Stored | None:
+        """Read a blob in blocks."""
+        dates: list[str] = []
+        with storage_errors():
+            try:
+                stream = self._service.get_blob_client(container, name).download_blob(
+                    raw_response_hook=lambda response: dates.append(response.http_response.headers["Date"])
+                )
+                blocks = []
+                for block in stream.chunks():
+                    blocks.append(block)
+                    beat()
+            except ResourceNotFoundError:
+                return None
+        found = stream.properties
+        return Stored(
+            b"".join(blocks), _etag(found.etag), _age_s(dates[-1], found.last_modified), dict(found.metadata or {})
+        )
+
+    def put(
+        self,
+        container: str,
+        name: str,
+        body: bytes,
+        condition: Condition = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> str:
+        """Write a blob in one Put Blob (the client's single-put size is above any blob of ours)."""
+        client = self._service.get_blob_client(container, name)
+        with storage_errors():
+            try:
+                answer = client.upload_blob(
+                    body,
+                    length=len(body),
+                    overwrite=not isinstance(condition, Absent),
+                    metadata=dict(metadata or {}),
+                    **_if_match(condition),
+                )
+            except (ResourceExistsError, ResourceModifiedError, ResourceNotFoundError) as error:
+                if condition is None:
+                    raise
+                raise ConditionFailed(f"{container}/{name}.") from error
+        return _etag(answer["etag"])
+
+    def delete(self, container: str, name: str, condition: Condition = None) -> None:
+        """Delete a blob."""
+        with storage_errors():
+            try:
+                self._service.get_blob_client(container, name).delete_blob(**_if_match(condition))
+            except ResourceNotFoundError:
+                return
+            except ResourceModifiedError as error:
+                raise ConditionFailed(f"{container}/{name}.") from error
+
+    def list(self, container: str, prefix: str) -> Iterator[Listed]:
+        """Yield blobs with their metadata, 5,000 a request."""
+        dates: list[str] = []
+        with storage_errors():
+            listing = self._service.get_container_client(container).list_blobs(
+                name_starts_with=prefix,
+                include=["metadata"],
+                raw_response_hook=lambda response: dates.append(response.http_response.headers["Date"]),
+            )
+            for blob in listing:
+                age_s = _age_s(dates[-1], blob.last_modified)
+                yield Listed(blob.name, _etag(blob.etag), int(blob.size), age_s, dict(blob.metadata or {}))
+
+
+def _if_match(condition: Condition) -> dict[str, Any]:
+    if isinstance(condition, Unchanged):
+        return {"etag": condition.etag, "match_condition": MatchConditions.IfNotModified}
+    return {}
+
+
+def _etag(value: str) -> str:
+    """Headers quote ETags, the XML of listings does not."""
+    return '"' + value.strip('"') + '"'
+
+
+def _age_s(date: str, last_modified: datetime) -> float:
+    return max(0.0, (parsedate_to_datetime(date) - last_modified).total_seconds())
