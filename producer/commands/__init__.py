@@ -1,0 +1,1 @@
+"""The commands of `tranquility`: arguments in, words out; the work is done by the packages beside this one."""
