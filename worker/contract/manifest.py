@@ -1,9 +1,9 @@
 """A job's manifest: the truth about it, its fence and its heartbeat."""
 
 from collections.abc import Mapping
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from worker.contract.base import SCHEMA_VERSION, STATE_VERSION, Frozen, Nonce, Sha256
 from worker.contract.job import Job
@@ -56,12 +56,31 @@ class Generation(Frozen):
 
 
 class PartialEvaluation(Frozen):
-    """Finished episodes of an evaluation that is under way."""
+    """The finished episodes of an evaluation that is under way; small enough to ride in a manifest write.
 
+    It is about the policy at `step` and means nothing without the state of that very step.
+    """
+
+    kind: Literal["periodic", "final"]
     step: Annotated[int, Field(ge=0)]
-    final: bool
-    returns: tuple[float, ...] = ()
-    lengths: tuple[int, ...] = ()
+    returns: Annotated[tuple[float, ...], Field(max_length=1_000)] = ()
+    lengths: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(max_length=1_000)] = ()
+    """Steps of each episode."""
+
+    @model_validator(mode="after")
+    def _belong_together(self) -> Self:
+        if len(self.returns) != len(self.lengths):
+            raise ValueError("every finished episode has a return and a length")
+        return self
+
+    def with_episode(self, episode_return: float, length: int) -> "PartialEvaluation":
+        """Return this evaluation with one more finished episode."""
+        return PartialEvaluation(
+            kind=self.kind,
+            step=self.step,
+            returns=(*self.returns, episode_return),
+            lengths=(*self.lengths, length),
+        )
 
 
 class Attempt(Frozen):
@@ -137,6 +156,9 @@ class Manifest(Frozen):
     """Time of all attempts, ended or not, as of the last write."""
     counts: Counts = Counts()
     latest_return: float | None = None
+    """Of the last finished training episode."""
+    score: float | None = None
+    """Mean return of the final model over the held-out episodes; only of a job that is done."""
     steps_per_second: float = 0.0
     exact: bool = True
     fingerprint: Mapping[str, str] = {}
@@ -150,13 +172,13 @@ class Manifest(Frozen):
 
     def metadata(self) -> dict[str, str]:
         """Return what listings need, as blob metadata: it rides in the same Put Blob."""
-        latest = "" if self.latest_return is None else f"{self.latest_return:.2f}"
         summary = {
             "status": self.status,
             "step": str(self.step),
             "reached": str(self.reached),
             "total": str(self.job.configuration.timesteps),
-            "latest": latest,
+            "latest": "" if self.latest_return is None else f"{self.latest_return:.2f}",
+            "score": "" if self.score is None else repr(self.score),
             "attempts": str(self.attempt_count),
             "evictions": str(self.eviction_count),
             "lost": str(self.lost_steps),
@@ -165,7 +187,7 @@ class Manifest(Frozen):
             "worker": self.worker,
             "epoch": str(self.epoch),
             "exact": "yes" if self.exact else "no",
-            "evaluating": "" if self.evaluation is None else ("final" if self.evaluation.final else "yes"),
+            "evaluating": "" if self.evaluation is None else self.evaluation.kind,
             "reason": _ascii(self.outcome.reason or (self.attempts[-1].reason if self.attempts else "")),
         }
         return {key: value for key, value in summary.items() if value}
