@@ -22,6 +22,7 @@ from worker.contract.manifest import (
     Outcome,
     PartialEvaluation,
     Status,
+    trailed,
 )
 
 FAILURES_UNTIL_POISON: Final = 3
@@ -205,6 +206,7 @@ def progressed(manifest: Manifest, progress: Progress) -> Manifest:
     attempt = manifest.attempts[-1].model_copy(
         update={"to_step": manifest.step, "reached_step": progress.reached, "seconds": progress.seconds}
     )
+    latest, total = progress.latest_return, manifest.job.configuration.timesteps
     more = _episodes(progress.evaluation) > _episodes(manifest.evaluation)
     return manifest.model_copy(
         update={
@@ -212,7 +214,8 @@ def progressed(manifest: Manifest, progress: Progress) -> Manifest:
             "attempts": (*manifest.attempts[:-1], attempt),
             "seconds": manifest.seconds + progress.seconds - manifest.attempts[-1].seconds,
             "steps_per_second": progress.steps_per_second,
-            "latest_return": progress.latest_return if progress.latest_return is not None else manifest.latest_return,
+            "latest_return": manifest.latest_return if latest is None else latest,
+            "trail": manifest.trail if latest is None else trailed(manifest.trail, progress.reached, latest, total),
             "evaluation": progress.evaluation,
             "counts": Counts() if more else manifest.counts,
         }
@@ -266,9 +269,9 @@ def failed(manifest: Manifest, ended: Ended, reason: str) -> Manifest:
     return closed(manifest, ended, reason).model_copy(update={"status": "released", "counts": counts})
 
 
-def done(manifest: Manifest, step: int, score: float, outcome: Outcome) -> Manifest:
+def done(manifest: Manifest, step: int, outcome: Outcome) -> Manifest:
     """Return the terminal manifest of a job whose result is published."""
-    whole = manifest.model_copy(update={"step": step, "reached": step, "score": score})
+    whole = manifest.model_copy(update={"step": step, "reached": step})
     return finished(whole, "done", "done", outcome)
 
 

@@ -83,7 +83,7 @@ def _until_it_ends(slot: Slot, claim: Fence, attempt: Attempt, log: Logger) -> C
             lambda: publish(slot.blobs, manifest, finished, slot.trainers.fingerprint),
             lambda: attempt.stop.reason is not None,
         )
-        return lambda manifest: decisions.done(manifest, finished.step, finished.summary.mean, outcome)
+        return lambda manifest: decisions.done(manifest, finished.step, outcome)
     except Stopped as stopped:
         return _after_stop(slot, claim, stopped.reason)
     except OwnershipLost as error:

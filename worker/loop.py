@@ -129,9 +129,7 @@ class Loop:
             case decisions.End(status, reason):
                 self._end(job, seen, lease, status, reason)
 
-    def _end(
-        self, job: Job, seen: decisions.Seen | None, lease: Lease, status: "decisions.Status", reason: str
-    ) -> None:
+    def _end(self, job: Job, seen: decisions.Seen | None, lease: Lease, status: Status, reason: str) -> None:
         slot = self._slot
         before = seen.manifest if seen else None
         manifest = decisions.ended_unclaimed(

@@ -52,7 +52,11 @@ def publish(blobs: BlobStore, manifest: Manifest, finished: FinishedRun, fingerp
         for what, body in parts_of(result_of(manifest, finished, fingerprint), finished).items()
     }
     return Outcome(
-        result=references[RESULT], curve=references[CURVE], model=references[MODEL], policy=references[POLICY]
+        result=references[RESULT],
+        curve=references[CURVE],
+        model=references[MODEL],
+        policy=references[POLICY],
+        score=finished.summary,
     )
 
 
