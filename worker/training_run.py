@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+from worker.contract.manifest import PartialEvaluation
 from worker.snapshot.curve import Curve
-from worker.snapshot.evaluation import EvaluationSummary, PartialEvaluation
+from worker.snapshot.evaluation import EvaluationSummary
 from worker.snapshot.replay_rows import ReplayRows
 from worker.snapshot.training_state import TrainingState
 
