@@ -95,12 +95,12 @@ class TinyRun:
             boundary(self)
             due = self.step // evaluation.every * evaluation.every
             if due and due == self.step and all(row.step != due for row in self._curve.evaluations):
-                done = self._evaluate(boundary, "periodic", evaluation.episodes)
+                done = self._evaluate(boundary, evaluation.episodes, final=False)
                 self._curve = self._curve.with_evaluation(EvaluationRow(due, done.returns, done.lengths))
                 self._evaluating = None
             self._advance()
         boundary(self)
-        final = self._evaluate(boundary, "final", evaluation.final_episodes)
+        final = self._evaluate(boundary, evaluation.final_episodes, final=True)
         return self._finished(final)
 
     def capture(self, rows_from: int) -> Snapshot:
@@ -115,15 +115,20 @@ class TinyRun:
             self._first += 1
         self._beat()
 
-    def _evaluate(self, boundary: Boundary, kind: str, episodes: int) -> PartialEvaluation:
+    def _evaluate(self, boundary: Boundary, episodes: int, *, final: bool) -> PartialEvaluation:
         partial = self._evaluating
-        if partial is None or (partial.kind, partial.step) != (kind, self.step):
-            partial = PartialEvaluation.model_validate({"kind": kind, "step": self.step})
+        if partial is None or (partial.final, partial.step) != (final, self.step):
+            partial = PartialEvaluation(step=self.step, final=final)
         self._evaluating = partial
         while len(partial.returns) < episodes:
             self._pace()
             boundary(self)
-            partial = partial.with_episode(float((self._value + len(partial.returns)) % 300), 1 + self._value % 7)
+            partial = PartialEvaluation(
+                step=self.step,
+                final=final,
+                returns=(*partial.returns, float((self._value + len(partial.returns)) % 300)),
+                lengths=(*partial.lengths, 1 + self._value % 7),
+            )
             self._evaluating = partial
             self._beat()
         return partial

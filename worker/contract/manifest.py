@@ -63,8 +63,8 @@ class PartialEvaluation(Frozen):
     It is about the policy at `step` and means nothing without the state of that very step.
     """
 
-    kind: Literal["periodic", "final"]
     step: Annotated[int, Field(ge=0)]
+    final: bool
     returns: Annotated[tuple[float, ...], Field(max_length=1_000)] = ()
     lengths: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(max_length=1_000)] = ()
     """Steps of each episode."""
@@ -74,15 +74,6 @@ class PartialEvaluation(Frozen):
         if len(self.returns) != len(self.lengths):
             raise ValueError("every finished episode has a return and a length")
         return self
-
-    def with_episode(self, episode_return: float, length: int) -> "PartialEvaluation":
-        """Return this evaluation with one more finished episode."""
-        return PartialEvaluation(
-            kind=self.kind,
-            step=self.step,
-            returns=(*self.returns, episode_return),
-            lengths=(*self.lengths, length),
-        )
 
 
 class Attempt(Frozen):
@@ -213,7 +204,7 @@ class Manifest(Frozen):
             "exact": "yes" if self.exact else "no",
             "releases": ",".join(sorted({attempt.release[:12] for attempt in self.attempts})),
             "score": "" if self.outcome.score is None else self.outcome.score.canonical().decode(),
-            "evaluating": "" if self.evaluation is None else self.evaluation.kind,
+            "evaluating": "" if self.evaluation is None else ("final" if self.evaluation.final else "yes"),
             "reason": _ascii(self.outcome.reason or (self.attempts[-1].reason if self.attempts else "")),
         }
         return {key: value for key, value in summary.items() if value}
