@@ -64,6 +64,11 @@ class World:
         self.blobs.put(names.SWEEPS, names.plan(job.sweep), plan.canonical())
         self.jobs.send(job.encode())
 
+    def attempts(self, job: Job) -> int:
+        """Return how often the job was claimed."""
+        found = self.blobs.get(names.SWEEPS, names.manifest(job.sweep, job.id))
+        return Manifest.model_validate_json(found.body).attempt_count if found else 0
+
     def manifest(self, job: Job) -> Manifest:
         """Return the job's manifest; there must be one."""
         found = self.blobs.get(names.SWEEPS, names.manifest(job.sweep, job.id))
@@ -122,9 +127,11 @@ def run_until_idle(slot: Slot, until: Callable[[], bool] | None = None) -> int:
         return slot.signs.report().state == "idle" and (until() if until else slot.jobs.count() == 0)
 
     def watch() -> None:
-        while not idle() and slot.stop.reason is None:
-            slot.stop.event.wait(0.002)
-        slot.stop.ask("stopped")
+        try:
+            while not idle() and slot.stop.reason is None:
+                slot.stop.event.wait(0.002)
+        finally:
+            slot.stop.ask("stopped")
 
     watcher = threading.Thread(target=watch)
     watcher.start()

@@ -130,7 +130,7 @@ def test_a_full_disk_never_poisons() -> None:
 
     def tried_often() -> bool:
         world.clock.now_s += 1000.0
-        return world.manifest(job).attempt_count >= 6
+        return world.attempts(job) >= 6
 
     run_until_idle(slot, until=tried_often)
     assert world.manifest(job).status == "released"
