@@ -19,8 +19,6 @@ from worker.snapshot.arrays import Array, Floats, Reader, encode
 from worker.snapshot.curve import Curve
 from worker.snapshot.random_streams import Pcg64, RandomStreams, StreamsHead
 
-MAX_EPISODE_STEPS: Final = 100_000
-"""More actions than that since the last reset are not an episode that anyone replays."""
 RECENT_EPISODES: Final = 100
 """Episodes that SB3's rolling means go over."""
 
@@ -137,13 +135,13 @@ class TrainingState:
             curve=Curve.take(reader),
         )
         reader.nothing_else()
-        _check_bounds(state)
+        _check_bounds(state, configuration.environment.max_episode_steps)
         return state
 
 
-def _check_bounds(state: TrainingState) -> None:
+def _check_bounds(state: TrainingState, max_episode_steps: int) -> None:
     counters, episode = state.counters, len(state.cursor.actions)
-    if counters.rows != counters.step or episode > min(counters.step, MAX_EPISODE_STEPS):
+    if counters.rows != counters.step or episode > min(counters.step, max_episode_steps):
         raise CheckpointCorrupt("Its counters contradict each other.")
     if len(state.recent_returns) != min(counters.episodes, RECENT_EPISODES) or (state.recent_lengths < 1).any():
         raise CheckpointCorrupt("Its latest episodes do not fit its counters.")

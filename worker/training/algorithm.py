@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from stable_baselines3 import SAC
-from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.utils import LinearSchedule
 from torch import nn
@@ -18,10 +17,10 @@ from worker.training.replay import CountedReplayBuffer
 
 @dataclass(frozen=True)
 class Trainer:
-    """An implementation of SAC. Whatever it is, its model is an SB3 SAC and its buffer a CountedBuffer."""
+    """An implementation of SAC. Its optimizers have the state dictionaries of torch's Adam."""
 
     algorithm: type[SAC]
-    buffer: type[ReplayBuffer]
+    buffer: type[CountedReplayBuffer]
 
 
 TRAINERS: Final[Mapping[str, Trainer]] = {

@@ -5,7 +5,7 @@ actions since: replayed in a fresh environment it is the same to the last bit. `
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import gymnasium
 import numpy as np
@@ -22,6 +22,8 @@ from worker.snapshot.random_streams import Pcg64
 from worker.snapshot.training_state import CursorHead, EnvironmentCursor
 
 Environment = gymnasium.Env[Any, Any]
+ASSUMED_TIME_LIMIT: Final = 10_000
+"""Steps after which an episode ends where the environment has no limit of its own, as EnvironmentSpec assumes."""
 
 
 def make_environment(environment_id: str, keywords: dict[str, Any], render_mode: str | None = None) -> Environment:
@@ -40,8 +42,10 @@ def make_environment(environment_id: str, keywords: dict[str, Any], render_mode:
     except BadConfiguration:
         environment.close()
         raise
+    if environment.spec is None or environment.spec.max_episode_steps is None:
+        environment = TimeLimit(environment, ASSUMED_TIME_LIMIT)
     if environment.observation_space.dtype != np.float32:
-        return DtypeObservation(environment, np.float32)
+        environment = DtypeObservation(environment, np.float32)
     return environment
 
 
@@ -68,15 +72,13 @@ def _kind(space: Space[Any]) -> str:
     return f"{type(space).__name__.lower()} ({space})"
 
 
-def make_for_job(spec: EnvironmentSpec) -> Environment:
+def make_for_job(spec: EnvironmentSpec, render_mode: str | None = None) -> Environment:
     """Return a new environment of a job.
 
     Raises:
         BadConfiguration: as `make_environment`, and if its sizes are not those that the job was planned with.
     """
-    environment = make_environment(spec.id, dict(spec.kwargs))
-    if environment.spec is None or environment.spec.max_episode_steps is None:
-        environment = TimeLimit(environment, spec.max_episode_steps)
+    environment = make_environment(spec.id, dict(spec.kwargs), render_mode)
     sizes = tuple(space.shape[0] for space in spaces_of(environment))
     if sizes != spec.sizes:
         environment.close()
@@ -128,13 +130,12 @@ class Cursor(gymnasium.Wrapper[Any, Any, Any, Any]):
 
 
 class TrainingEnvironment:
-    """The one environment of a run, as SB3 wants it: in a Monitor, in a DummyVecEnv."""
+    """The one environment of a run, as SB3 wants it: in a Monitor (`single`), in a DummyVecEnv (`vectorised`)."""
 
-    def __init__(self, spec: EnvironmentSpec) -> None:
-        """Make it; raises BadConfiguration as `make_for_job`."""
-        self._cursor = Cursor(make_for_job(spec))
-        self._monitor = Monitor(self._cursor)
-        self.vectorised = DummyVecEnv([lambda: self._monitor])
+    def __init__(self, environment: Environment) -> None:
+        self._cursor = Cursor(environment)
+        self.single = Monitor(self._cursor)
+        self.vectorised = DummyVecEnv([lambda: self.single])
 
     @property
     def episode_steps(self) -> int:
@@ -158,10 +159,10 @@ class TrainingEnvironment:
             CheckpointCorrupt: `exact`, and the environment is not in the state that was captured.
         """
         cursor.head.before_reset.put_into(self._cursor.unwrapped.np_random)
-        observation, _ = self._monitor.reset()
+        observation, _ = self.single.reset()
         ended = False
         for action in cursor.actions:
-            observation, _, terminated, truncated, _ = self._monitor.step(action)
+            observation, _, terminated, truncated, _ = self.single.step(action)
             beat()
             ended = terminated or truncated
             if ended:
@@ -170,7 +171,7 @@ class TrainingEnvironment:
         if exact and (ended or not same or observation.tobytes() != expected.tobytes()):
             raise CheckpointCorrupt("The episode under way does not replay to where it was.")
         if ended:
-            observation, _ = self._monitor.reset()
+            observation, _ = self.single.reset()
         return np.asarray(observation, dtype=np.float32)
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
 """SB3's replay buffer, with rows that are counted from the first one ever stored, so that they can be checkpointed."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from stable_baselines3.common.buffers import ReplayBuffer
@@ -11,28 +11,20 @@ from worker.snapshot.arrays import Array
 from worker.snapshot.replay_rows import ReplayRows
 
 
-class CountedBuffer(Protocol):
-    """What a checkpoint needs of a trainer's replay buffer, besides what SB3 needs of it."""
-
-    buffer_size: int
-    total: int
-    """Transitions ever stored; the buffer holds the last `buffer_size` of them."""
-    on_sample: Callable[[], None]
-    """Called for every batch drawn, which is once a gradient step."""
-
-    def rows(self, start: int, stop: int) -> ReplayRows:
-        """Return copies of the rows `start` to before `stop`, absolute numbers that the buffer still holds."""
-
-    def append_rows(self, rows: ReplayRows) -> None:
-        """Store `rows`, which follow the last one; an empty buffer begins with any row."""
-
-
 def ignore() -> None:
     """Do nothing."""
 
 
 class CountedReplayBuffer(ReplayBuffer):
-    """SB3's replay buffer that also counts."""
+    """SB3's replay buffer for one environment, which also counts.
+
+    Mixed into a faster buffer with arrays of the same names and shapes, it makes that one count: what it calls of its
+    base class goes by the order of the bases.
+
+    Attributes:
+        total: transitions ever stored; the buffer holds the last `buffer_size` of them.
+        on_sample: called for every batch drawn, which is once a gradient step.
+    """
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
@@ -49,8 +41,8 @@ class CountedReplayBuffer(ReplayBuffer):
         self.on_sample()
         return super().sample(*arguments, **keywords)
 
-    def rows(self, start: int, stop: int) -> ReplayRows:
-        """Return copies of rows; ValueError if the buffer does not hold them."""
+    def copy_rows(self, start: int, stop: int) -> ReplayRows:
+        """Return copies of the rows `start` to before `stop`, absolute numbers; ValueError if it does not hold them."""
         places = ring_slices(start, stop, self.total, self.buffer_size)
 
         def column(array: Array) -> Array:
@@ -67,7 +59,7 @@ class CountedReplayBuffer(ReplayBuffer):
         )
 
     def append_rows(self, rows: ReplayRows) -> None:
-        """Store rows; ValueError if they do not follow the last one."""
+        """Store rows, which follow the last one (an empty buffer begins with any); ValueError if they do not."""
         if self.total not in (0, rows.first_row):
             raise ValueError(f"row {self.total} is missing, the next part begins with {rows.first_row}")
         kept = rows.slice(max(rows.first_row, rows.stop_row - self.buffer_size), rows.stop_row)

@@ -22,7 +22,7 @@ from worker.snapshot.random_streams import RandomStreams
 from worker.snapshot.replay_rows import ReplayRows
 from worker.snapshot.training_state import Counters, TrainingState
 from worker.training.environment import TrainingEnvironment
-from worker.training.replay import CountedBuffer
+from worker.training.replay import CountedReplayBuffer
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 """What Adam keeps for a parameter."""
@@ -39,7 +39,8 @@ def capture(model: SAC, environment: TrainingEnvironment, curve: Curve) -> Train
         raise Diverged(f"A weight is not finite after {model.num_timesteps} steps.")
     rates: dict[str, float] = {}
     for name, optimizer in _optimizers(model).items():
-        tensors |= _moments(name, optimizer)
+        if model._n_updates:
+            tensors |= _moments(name, optimizer)
         rates[name] = float(optimizer.param_groups[0]["lr"])
     episodes = model.ep_info_buffer or ()
     return TrainingState(
@@ -98,10 +99,11 @@ def state_digest(state: TrainingState, rows: ReplayRows) -> str:
     return digest.hexdigest()
 
 
-def buffer_of(model: SAC) -> CountedBuffer:
-    """Return the model's replay buffer as the counting one that it is."""
-    buffer: Any = model.replay_buffer
-    return buffer  # type: ignore[no-any-return]
+def buffer_of(model: SAC) -> CountedReplayBuffer:
+    """Return the model's replay buffer as the counting one that every trainer has."""
+    if not isinstance(model.replay_buffer, CountedReplayBuffer):
+        raise TypeError("a trainer's replay buffer must be a CountedReplayBuffer")
+    return model.replay_buffer
 
 
 def _weights(model: SAC) -> dict[str, Floats]:
@@ -152,7 +154,7 @@ def _counters(model: SAC) -> Counters:
     )
 
 
-def _fill(buffer: CountedBuffer, rows: Iterable[ReplayRows], total: int) -> None:
+def _fill(buffer: CountedReplayBuffer, rows: Iterable[ReplayRows], total: int) -> None:
     first: int | None = None
     try:
         for part in rows:

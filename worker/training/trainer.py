@@ -92,7 +92,7 @@ class SacRun:
         state = capture(model, environment, self._curve)
         buffer = buffer_of(model)
         first = max(rows_from, buffer.total - buffer.buffer_size, 0)
-        return Snapshot(state, buffer.rows(first, buffer.total), self._partial)
+        return Snapshot(state, buffer.copy_rows(first, buffer.total), self._partial)
 
     def close(self) -> None:
         """Release the environment."""
@@ -102,7 +102,7 @@ class SacRun:
     def _build(self, seed: int | None) -> tuple[SAC, TrainingEnvironment]:
         torch.set_num_threads(1)
         torch.use_deterministic_algorithms(True)
-        self._environment = TrainingEnvironment(self._configuration.environment)
+        self._environment = TrainingEnvironment(make_for_job(self._configuration.environment))
         self._model = build(self._configuration, self._environment, seed)
         return self._model, self._environment
 
