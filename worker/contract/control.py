@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError
 from worker.contract import names
 from worker.contract.base import Frozen, JobId
 from worker.contract.errors import ConditionFailed
-from worker.contract.records import Absent, BlobStore, Condition
+from worker.contract.records import Absent, BlobStore, Condition, Listed
 
 Flag = Literal["drain", "retire"]
 HoldKind = Literal["cancelled", "paused", "budget"]
@@ -50,6 +50,18 @@ class Flags:
 
     drain: bool = False
     retire: bool = False
+
+
+def seen_slot(blob: Listed) -> SeenSlot | None:
+    """Return the report in a listed slot blob.
+
+    None where a newer release wrote it: it counts as silent, which is what a stranger's word is worth.
+    """
+    try:
+        report = SlotReport.model_validate_json(blob.metadata.get("report", ""))
+    except ValidationError:
+        return None
+    return SeenSlot(report, blob.etag, blob.age_s)
 
 
 class Hold(Frozen):
@@ -116,11 +128,9 @@ class Control:
     def slots(self, vm: str = "") -> Iterator[SeenSlot]:
         """Yield the reports of one VM's slots, or of all."""
         for blob in self._blobs.list(names.CONTROL, names.SLOTS + (f"{vm}/" if vm else "")):
-            try:
-                report = SlotReport.model_validate_json(blob.metadata.get("report", ""))
-            except ValidationError:
-                continue  # of a newer release: it counts as silent, which is what a stranger's word is worth
-            yield SeenSlot(report, blob.etag, blob.age_s)
+            seen = seen_slot(blob)
+            if seen:
+                yield seen
 
     def forget_slots(self, vm: str) -> None:
         """Remove the reports of a VM that is gone."""
@@ -136,6 +146,12 @@ def read_hold(blobs: BlobStore, sweep: str) -> Hold | None:
     """Return why a sweep may not run, or None."""
     found = blobs.get(names.SWEEPS, names.hold(sweep))
     return Hold.model_validate_json(found.body) if found else None
+
+
+def hold_on(blobs: BlobStore, sweep: str, job: str) -> Hold | None:
+    """Return why this job may not run, or None."""
+    hold = read_hold(blobs, sweep)
+    return hold if hold is not None and hold.covers(job) else None
 
 
 def write_hold(blobs: BlobStore, sweep: str, hold: Hold, condition: Condition = None) -> None:

@@ -116,6 +116,8 @@ class WorkerSettings(BaseSettings):
     """The target file of this VM."""
     vm: str = ""
     """Name of this VM; asked of the instance metadata where it is empty."""
+    booted_s: float = 0.0
+    """When this VM booted, by the clock that goes on while it sleeps; 0 is right for a whole machine."""
     runtime_directory: Path = Field(default=Path("/run/tranquility"), validation_alias="RUNTIME_DIRECTORY")
     """Files that the processes of one VM share: the eviction notice, and what each slot works on."""
     durations: Durations | None = None
