@@ -71,7 +71,12 @@ class Audit:
     """Compare plans and manifests, and send again what is not terminal (rule 7)."""
 
 
-Action = HoldFleet | Raise | Drain | Delete | Clear | Forget | ForgetSlots | Audit
+@dataclass(frozen=True, slots=True)
+class ForgetRefusal:
+    """Remove what Azure said when it granted no VMs: one has come since."""
+
+
+Action = HoldFleet | Raise | Drain | Delete | Clear | Forget | ForgetSlots | Audit | ForgetRefusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +100,8 @@ class Standing:
 def reconcile(look: Look, memory: Memory, policy: Policy) -> tuple[Action, ...]:
     """Return what to do, in this order.
 
-    `memory` is what `observe` made of this very look. The raise comes before all that takes instances away; the audit,
-    which takes long, comes last.
+    `memory` is what `observe` made of this very look, whose `read_s` is now. The raise comes before all that takes
+    instances away; the audit, which takes long, comes last.
     """
     stands = standing(look, memory, policy)
     hold = _hold(look, memory, policy)

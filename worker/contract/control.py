@@ -168,7 +168,7 @@ class Control:
         self._blobs.delete(names.CONTROL, names.REFUSAL)
 
     def refusal(self) -> Refusal | None:
-        """Return why Azure last granted no more VMs; None where it did since."""
+        """Return why Azure last granted no more VMs; None where one came since."""
         found = self._blobs.get(names.CONTROL, names.REFUSAL)
         return Refusal(found.body.decode(), found.age_s) if found else None
 
