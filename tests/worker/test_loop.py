@@ -26,8 +26,6 @@ def result_of(world: World, job: Job) -> Result:
     return Result.model_validate_json(found.body)
 
 
-
-
 def test_a_job_is_trained_published_and_its_message_deleted() -> None:
     world, job = World(), tiny_job(timesteps=250)
     world.enqueue(job)

@@ -60,6 +60,8 @@ class Durations(Frozen):
     slot_report_s: Seconds = 120
     pulse_s: Seconds = 60
     tick_s: Seconds = 30
+    read_to_write_s: Seconds = 30
+    """What a producer read is too old to scale by after so long: a laptop may sleep between read and write."""
     zero_looks_apart_s: Seconds = 60
     idle_before_retire_s: Seconds = 300
     dead_after_s: Seconds = 600
@@ -106,7 +108,11 @@ class Durations(Frozen):
         """Return these durations times `factor`; what Azure counts in whole seconds never goes below 1 s."""
         values = {name: value * factor for name, value in self.model_dump().items()}
         # A slow machine needs real time to import torch, to answer a request or to write a last commit.
-        for floor, names in ((2.0, ("visibility_timeout_s",)), (10.0, ("stop_deadline_s",)), (30.0, ("watchdog_s",))):
+        for floor, names in (
+            (2.0, ("visibility_timeout_s",)),
+            (10.0, ("stop_deadline_s", "read_to_write_s")),
+            (30.0, ("watchdog_s",)),
+        ):
             for name in names:
                 values[name] = max(values[name], min(floor, getattr(self, name)))
         return Durations.model_validate(values)
