@@ -15,8 +15,9 @@ from worker.liveness import Liveness
 from worker.loop import Loop
 from worker.notify import Supervisor
 from worker.presence import Presence
+from worker.sac_trainers import sac_trainers
 from worker.signs import Signs
-from worker.slot import Slot, Trainers
+from worker.slot import Slot
 from worker.stop import StopRequest
 from worker.vm.metadata import name_of_this_vm
 
@@ -70,14 +71,6 @@ def _assemble(settings: WorkerSettings, number: int, runtime: Runtime, stop: Sto
         book=book,
         signs=Signs(vm, number, target.release, trainers.fingerprint, runtime),
     )
-
-
-def sac_trainers() -> Trainers:
-    """Return the trainers of this release. Imports torch, which takes seconds."""
-    from worker.training.fingerprint import fingerprint
-    from worker.training.trainer import SacRun
-
-    return Trainers(build=SacRun, fingerprint=fingerprint())
 
 
 def _await_signal(stop: StopRequest) -> None:

@@ -129,7 +129,7 @@ def run_until_idle(slot: Slot, until: Callable[[], bool] | None = None) -> int:
     def watch() -> None:
         try:
             while not idle() and slot.stop.reason is None:
-                slot.stop.event.wait(0.002)
+                slot.runtime.wait(slot.stop.event, 0.002)
         finally:
             slot.stop.ask("stopped")
 

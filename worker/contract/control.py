@@ -54,18 +54,6 @@ class Flags:
     retire: bool = False
 
 
-def seen_slot(blob: Listed) -> SeenSlot | None:
-    """Return the report in a listed slot blob.
-
-    None where a newer release wrote it: it counts as silent, which is what a stranger's word is worth.
-    """
-    try:
-        report = SlotReport.model_validate_json(blob.metadata.get("report", ""))
-    except ValidationError:
-        return None
-    return SeenSlot(report, blob.etag, blob.age_s)
-
-
 class FleetHold(Frozen):
     """Why the producer raises no capacity (rule 13)."""
 
