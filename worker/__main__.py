@@ -1,4 +1,4 @@
-"""`python -m worker …`, console script `tranquility-worker`: what runs on a VM, and a laptop's work that needs torch."""
+"""`python -m worker …`, console script `tranquility-worker`: what runs on a VM, and what on a laptop needs torch."""
 
 import json
 import sys
