@@ -50,7 +50,7 @@ class Boundary(Protocol):
     again after a resume.
     """
 
-    def __call__(self, run: "TrainingRun") -> None: ...
+    def __call__(self, run: "TrainingRun", /) -> None: ...
 
 
 class TrainingRun(Protocol):

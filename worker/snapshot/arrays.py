@@ -26,7 +26,7 @@ def encode(head: Frozen, arrays: Mapping[str, Array]) -> bytes:
     The head is an array of its own, since the order of safetensors' own metadata is not fixed.
     """
     text = np.frombuffer(canonical_json(head.model_dump(mode="json")), dtype=np.uint8)
-    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     return safetensors.numpy.save({_HEAD: text, **contiguous})
 
 

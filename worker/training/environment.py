@@ -35,6 +35,8 @@ def make_environment(environment_id: str, keywords: dict[str, Any], render_mode:
     """
     try:
         environment = gymnasium.make(environment_id, render_mode=render_mode, disable_env_checker=True, **keywords)
+    except (OSError, MemoryError):
+        raise  # of this machine, not of the job
     except Exception as error:  # the constructor is not ours
         raise BadConfiguration(f"The environment {environment_id} cannot be made: {error}") from error
     try:

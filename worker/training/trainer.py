@@ -101,7 +101,8 @@ class SacRun:
 
     def _build(self, seed: int | None) -> tuple[SAC, TrainingEnvironment]:
         torch.set_num_threads(1)
-        torch.use_deterministic_algorithms(True)
+        # As use_deterministic_algorithms(True), without its import of the compiler, which takes seconds.
+        torch.set_deterministic_debug_mode("error")
         self._environment = TrainingEnvironment(make_for_job(self._configuration.environment))
         self._model = build(self._configuration, self._environment, seed)
         return self._model, self._environment
