@@ -12,6 +12,7 @@ TranquilityError
 │   ├── Throttled          HTTP 429; carries how long to wait
 │   ├── CapacityRefused    no quota, no spot capacity
 │   └── FleetDenied
+├── MetadataUnavailable    the instance metadata service
 ├── MessageGone            the pop receipt is no longer good
 ├── MessageRejected        what the message holds can never be a job
 ├── NewerSchema            this code is older than the message
@@ -83,6 +84,15 @@ class CapacityRefused(FleetError):
 
 class FleetDenied(FleetError):
     """Azure Resource Manager denied access: the identity lacks a role, or the role has not taken effect yet."""
+
+
+class MetadataUnavailable(TranquilityError):
+    """The instance metadata service did not answer as it should."""
+
+    def __init__(self, detail: str, status: int = 0) -> None:
+        super().__init__(detail)
+        self.status = status
+        """HTTP status; 0 where there was no answer."""
 
 
 class MessageGone(TranquilityError):
