@@ -121,7 +121,7 @@ class _Builder:
         return content
 
     def _value(self, event: Any, path: KeyPath) -> Any:
-        self.lines.setdefault(path, event.start_mark.line + 1)
+        self.lines.setdefault(path, _line(event))
         if len(path) > MAX_DEPTH:
             raise self._refuse(event, path[:3], f"nested more than {MAX_DEPTH} deep")
         if isinstance(event, yaml.AliasEvent) or event.anchor:
@@ -144,7 +144,7 @@ class _Builder:
             if key in found:
                 first = self.lines[place]
                 raise self._refuse(event, place, f"this key stands here twice (first in line {first})")
-            self.lines[place] = event.start_mark.line + 1
+            self.lines[place] = _line(event)
             found[key] = self._value(next(self._events), place)
         return found
 
@@ -178,7 +178,12 @@ class _Builder:
         return number
 
     def _refuse(self, event: Any, path: KeyPath, words: str) -> InvalidFile:
-        return InvalidFile(_sentence(self._file, event.start_mark.line + 1, Problem(path, words)))
+        return InvalidFile(_sentence(self._file, _line(event), Problem(path, words)))
+
+
+def _line(event: Any) -> int:
+    number: int = event.start_mark.line + 1
+    return number
 
 
 def key_text(path: KeyPath) -> str:

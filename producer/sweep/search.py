@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Final, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from worker.contract.base import Frozen, canonical_json
 
@@ -22,14 +22,23 @@ DRAWN_DIGITS: Final = 6
 GRID_DIGITS: Final = 12
 
 
+def _no_truth(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("true and false are no numbers")  # noqa: TRY004 - pydantic collects ValueError
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_no_truth)]
+
+
 class Range(Frozen):
     """All numbers from `low` to `high`, both included; Optuna's words."""
 
-    low: float
-    high: float
+    low: Number
+    high: Number
     log: bool = False
     """Draw the logarithm evenly."""
-    step: Annotated[float, Field(gt=0)] | None = None
+    step: Annotated[Number, Field(gt=0)] | None = None
     """Only low, low + step, low + 2 step, …"""
     integer: bool = Field(default=False, alias="int")
 
