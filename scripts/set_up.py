@@ -106,8 +106,8 @@ def refuse_cuda(packages: list[str]) -> None:
     cuda = sorted(name for name in packages if name.startswith("nvidia-"))
     if cuda:
         stop(
-            f"This would be torch with CUDA ({len(cuda)} packages such as {cuda[0]}, several GB), which is not "
-            "used here. Name an index with CPU builds that this machine reaches: make TORCH_INDEX=https://…, or install "
+            f"This would be torch with CUDA ({len(cuda)} packages such as {cuda[0]}, several GB), not used "
+            "here. Name an index with CPU builds that this machine reaches: make TORCH_INDEX=https://…, or install "
             "a CPU wheel's folder by PIP_FIND_LINKS=FOLDER."
         )
 

@@ -36,6 +36,32 @@ def run(slot: SlotNumber = 0) -> None:
     raise typer.Exit(run_slot(WorkerSettings(), slot))
 
 
+@app.command(epilog="Example: tranquility-worker events")
+def events() -> None:
+    """Watch Azure's scheduled events, and tell the slots of this VM when it will go."""
+    from worker.vm.services import run_events
+
+    run_events()
+
+
+@app.command(epilog="Example: tranquility-worker retire --once")
+def retire(
+    once: Annotated[bool, typer.Option("--once", help="Take one step and end: for a timer.")] = False,
+) -> None:
+    """Delete this VM when nobody needs it."""
+    from worker.vm.services import run_retire
+
+    run_retire(once=once)
+
+
+@app.command(epilog="Example: ExecStopPost=tranquility-worker witness --slot %i")
+def witness(slot: SlotNumber = 0) -> None:
+    """Write into the manifest how a slot's process died; called by its supervisor."""
+    from worker.vm.services import run_witness
+
+    run_witness(slot)
+
+
 @app.command(epilog="Example: tranquility-worker probe BipedalWalker-v3 --json")
 def probe(
     environment: Annotated[str, typer.Argument(metavar="ENV", help="Id of a gymnasium environment.")],

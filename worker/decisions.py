@@ -70,6 +70,13 @@ class Discard:
 
 
 @dataclass(frozen=True, slots=True)
+class Bury:
+    """Put the message on the poison queue, then delete it: its job was poisoned by whoever saw its worker die."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class End:
     """Write a terminal manifest without training, then delete the message."""
 
@@ -77,7 +84,7 @@ class End:
     reason: str
 
 
-Decision = Claim | Hide | Discard | End
+Decision = Claim | Hide | Discard | Bury | End
 
 
 def on_message(
@@ -97,6 +104,8 @@ def on_message(
     if seen is None:
         return _on_first_message(dequeue_count, planned=planned, hold=hold)
     manifest = seen.manifest
+    if manifest.status == "poisoned" and manifest.message_id == message_id:
+        return Bury(manifest.outcome.reason)
     if manifest.terminal:
         return Discard(f"the job is {manifest.status}")
     if manifest.status == "running" and seen.age_s < visibility_timeout_s and manifest.worker != worker:

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable
 from typing import TypeVar
 
-from worker import decisions, fence, slot_file
+from worker import decisions, fence
 from worker.attempt import Attempt
 from worker.contract.control import hold_on
 from worker.contract.errors import BadConfiguration, Diverged, OwnershipLost, StorageError
@@ -46,7 +46,7 @@ def run_job(slot: Slot, job: Job, lease: Lease, seen: decisions.Seen | None) -> 
             _write_the_end(slot, claim, attempt, change, log)
     finally:
         heartbeat.join()  # before the message is touched: one user of the receipt at a time
-        slot_file.write(slot.runtime_directory, slot.number, None)
+        slot.say_what_it_works_on(None)
         with contextlib.suppress(StorageError):
             slot.book.publish(slot.blobs, claim.manifest)
     if change is not None:
@@ -64,7 +64,7 @@ def _claim(slot: Slot, job: Job, lease: Lease, seen: decisions.Seen | None) -> F
         utc=slot.runtime.utc(),
     )
     claim = fence.create(slot.blobs, slot.runtime, manifest, seen)
-    slot_file.write(slot.runtime_directory, slot.number, manifest)
+    slot.say_what_it_works_on(manifest)
     slot.book.begin()
     return claim
 

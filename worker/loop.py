@@ -126,6 +126,9 @@ class Loop:
             case decisions.Discard(reason):
                 slot.log.info("message.discarded", job=job.id, reason=reason)
                 lease.delete()
+            case decisions.Bury(reason):
+                send_to_poison(slot, reason, message.text, lease.message_id)
+                lease.delete()
             case decisions.End(status, reason):
                 self._end(job, seen, lease, status, reason)
 

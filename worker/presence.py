@@ -6,7 +6,7 @@ One thread for as long as the process lives, so that none of it depends on what 
 from worker.contract.errors import StorageError
 from worker.notify import Supervisor
 from worker.slot import Slot
-from worker.vm.events import read_notice
+from worker.vm.files import notice_file, read_notice
 
 LOOK_S = 0.5
 """An eviction notice is 30 s at best: it is looked for twice a second, and is one stat of a file in memory."""
@@ -18,6 +18,7 @@ class Presence:
     def __init__(self, slot: Slot, supervisor: Supervisor) -> None:
         self._slot = slot
         self._supervisor = supervisor
+        self._notice = notice_file(slot.runtime_directory)
         self._ended = slot.runtime.event()
         self._reported_s = self._pulsed_s = float("-inf")
         self._task = slot.runtime.spawn("presence", self._work)
@@ -43,7 +44,7 @@ class Presence:
                 self._reported_s = self._slot.runtime.monotonic() - self._slot.durations.slot_report_s + 2.0
 
     def _hear_of_an_eviction(self) -> None:
-        if self._slot.stop.reason is None and read_notice(self._slot.runtime_directory) is not None:
+        if self._slot.stop.reason is None and read_notice(self._notice) is not None:
             self._slot.log.warning("eviction.noticed", next="commits, gives the message back, and receives no more")
             self._slot.stop.ask("evicted")
 

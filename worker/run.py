@@ -19,7 +19,7 @@ from worker.sac_trainers import sac_trainers
 from worker.signs import Signs
 from worker.slot import Slot
 from worker.stop import StopRequest
-from worker.vm.metadata import name_of_this_vm
+from worker.vm.metadata import imds, own_name
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -36,6 +36,7 @@ def run_slot(settings: WorkerSettings, number: int) -> int:
     slot.log.info("slot.started", slot=slot.name, release=slot.release)
     presence = Presence(slot, supervisor)
     supervisor.ready()
+    slot.say_what_it_works_on(None)
     slot.signs.idle(boot_seconds=max(0.0, runtime.monotonic() - settings.booted_s))
     _let_the_pulse_be_seen(slot)
     try:
@@ -53,7 +54,7 @@ def _assemble(settings: WorkerSettings, number: int, runtime: Runtime, stop: Sto
     identity = azure.credential(target)
     queues = azure.queue_service(target, identity, liveness.request_returned)
     trainers = sac_trainers()
-    vm = settings.vm or name_of_this_vm()
+    vm = settings.vm or own_name(imds(), runtime, stop.event)
     return Slot(
         vm=vm,
         number=number,

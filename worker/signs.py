@@ -13,6 +13,7 @@ class Signs:
         self._runtime = runtime
         self._lock = runtime.lock()
         self._idle_since_s = self._committed_s = runtime.monotonic()
+        self._commits = 0
         cpu = fingerprint.get("cpu", "")
         self._report = SlotReport(vm=vm, slot=slot, state="starting", release=release, cpu=cpu)
         self.changed = runtime.event()
@@ -46,13 +47,16 @@ class Signs:
         """The slot made something durable."""
         with self._lock:
             self._committed_s = self._runtime.monotonic()
+            self._commits += 1
 
     def report(self) -> SlotReport:
         """Return the report as of now."""
         with self._lock:
             now_s = self._runtime.monotonic()
             idle_s = now_s - self._idle_since_s if self._report.state == "idle" else 0.0
-            return self._report.model_copy(update={"idle_s": idle_s, "since_commit_s": now_s - self._committed_s})
+            return self._report.model_copy(
+                update={"idle_s": idle_s, "since_commit_s": now_s - self._committed_s, "commits": self._commits}
+            )
 
     def _become(self, update: Mapping[str, object]) -> None:
         after = self._report.model_copy(update=dict(update))

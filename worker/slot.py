@@ -1,5 +1,6 @@
 """What a slot works with: one value that is handed down, so that nothing is global."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 from worker.contract.control import Control
 from worker.contract.job import Job
 from worker.contract.log import Logger
+from worker.contract.manifest import Manifest
 from worker.contract.queue import MessageQueue
 from worker.contract.records import BlobStore
 from worker.contract.runtime import Runtime
@@ -16,6 +18,7 @@ from worker.liveness import Liveness
 from worker.signs import Signs
 from worker.stop import StopRequest
 from worker.training_run import TrainingRun
+from worker.vm.files import SlotFile, slot_file, write_file
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,13 @@ class Slot:
     def name(self) -> str:
         """Return the worker id, VM/slot."""
         return f"{self.vm}/{self.number}"
+
+    def say_what_it_works_on(self, claim: Manifest | None) -> None:
+        """Tell the other processes of this VM: the supervisor that may see this one die, and the retire service."""
+        content = SlotFile(pid=os.getpid())
+        if claim is not None:
+            content = SlotFile(pid=os.getpid(), sweep=claim.job.sweep, job=claim.job.id, nonce=claim.nonce)
+        write_file(slot_file(self.runtime_directory, self.number), content)
 
     @property
     def control(self) -> Control:
