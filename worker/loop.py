@@ -8,16 +8,13 @@ from worker.contract.errors import AccessDenied, MessageRejected, NewerSchema, O
 from worker.contract.job import Job, decode
 from worker.contract.manifest import Status
 from worker.contract.queue import Message
+from worker.exit_status import LEAVES, STOPPED
 from worker.job_run import run_job
 from worker.lease import Lease
 from worker.plans import Plans
 from worker.poison import send_to_poison
 from worker.slot import Slot
 
-STOPPED: Final = 0
-"""Exit status after a signal: the supervisor may start the slot again."""
-LEAVES: Final = 10
-"""Exit status after an eviction or a drain: the supervisor must not start the slot again."""
 LONGEST_PAUSE_S: Final = 30.0
 
 
