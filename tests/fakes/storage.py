@@ -67,6 +67,11 @@ class MemoryBlobs:
             age_s = self._clock() - blob.written_s
             yield Listed(name, blob.etag, len(blob.body), age_s, dict(blob.metadata))
 
+    def folders(self, container: str) -> Iterator[str]:
+        with self._lock:
+            names = {name for place, name in self._blobs if place == container and "/" in name}
+        yield from sorted({name.split("/", 1)[0] for name in names})
+
     def _check(self, container: str, name: str, condition: Condition) -> None:
         blob = self._blobs.get((container, name))
         if isinstance(condition, Absent) and blob is not None:
@@ -99,7 +104,7 @@ class MemoryQueue:
             self._entries[entry.id] = entry
         return Receipt(entry.id, entry.pop_receipt)
 
-    def receive(self, visibility_timeout_s: int) -> Message | None:
+    def receive(self, visibility_timeout_s: float) -> Message | None:
         with self._lock:
             now = self._clock()
             visible = [entry for entry in self._entries.values() if entry.visible_s <= now]
@@ -115,7 +120,7 @@ class MemoryQueue:
             self._entries[entry.id] = taken
         return Message(Receipt(taken.id, taken.pop_receipt), taken.text, taken.dequeue_count)
 
-    def renew(self, receipt: Receipt, visibility_timeout_s: int) -> Receipt:
+    def renew(self, receipt: Receipt, visibility_timeout_s: float) -> Receipt:
         with self._lock:
             entry = self._held(receipt)
             renewed = replace(entry, visible_s=self._clock() + visibility_timeout_s, pop_receipt=f"r{next(self._ids)}")

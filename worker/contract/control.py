@@ -199,6 +199,12 @@ def read_hold(blobs: BlobStore, sweep: str) -> Hold | None:
     return Hold.model_validate_json(found.body) if found else None
 
 
+def hold_on(blobs: BlobStore, sweep: str, job: str) -> Hold | None:
+    """Return why this job may not run, or None."""
+    hold = read_hold(blobs, sweep)
+    return hold if hold is not None and hold.covers(job) else None
+
+
 def write_hold(blobs: BlobStore, sweep: str, hold: Hold, condition: Condition = None) -> None:
     """Put a hold on a sweep."""
     blobs.put(names.SWEEPS, names.hold(sweep), hold.canonical(), condition)

@@ -31,6 +31,11 @@ class Target(Frozen):
     """Certificate authority of the local endpoints."""
     max_instances: Annotated[int, Field(ge=1, le=1000)] = 10
     slots_per_instance: Annotated[int, Field(ge=1, le=256)] = 1
+    vm_size: str = ""
+    price_usd: Annotated[float, Field(gt=0)] | None = None
+    """What one VM costs an hour, spot; without it spend is reckoned at the regular price, as an upper bound."""
+    regular_price_usd: Annotated[float, Field(gt=0)] | None = None
+    """The regular price of one VM an hour; without it that of the release's price table."""
     release: str = ""
     time_scale: Annotated[float, Field(gt=0, le=1)] = 1.0
     """All durations of the protocol times this: a fleet on one machine runs with a tenth."""
@@ -122,6 +127,8 @@ class WorkerSettings(BaseSettings):
     """The target file of this VM."""
     vm: str = ""
     """Name of this VM; asked of the instance metadata where it is empty."""
+    booted_s: float = 0.0
+    """When this VM booted, by the clock that goes on while it sleeps; 0 is right for a whole machine."""
     runtime_directory: Path = Field(default=Path("/run/tranquility"), validation_alias="RUNTIME_DIRECTORY")
     """Files that the processes of one VM share: the eviction notice, and what each slot works on."""
     durations: Durations | None = None

@@ -11,11 +11,11 @@ from typing import Final
 from worker.contract import names
 from worker.contract.errors import ConditionFailed
 from worker.contract.log import Logger
-from worker.contract.manifest import Attempt, Manifest
+from worker.contract.manifest import Manifest
 from worker.contract.records import BlobStore, Unchanged
+from worker.decisions import failed
 from worker.vm.files import read_slot_file
 
-FAILURES_TO_POISON: Final = 3
 CLEAN_SIGNALS: Final = frozenset({"HUP", "INT", "PIPE", "TERM"})
 """What systemd too takes for a wish to stop."""
 _TRIES: Final = 5
@@ -58,7 +58,7 @@ def record_death(
         if found is None or manifest is None or manifest.nonce != worked_on.nonce or manifest.status != "running":
             log.info("witness.late", reason=reason)  # the job went on without the dead claim, or ended before
             return None
-        after = after_witnessed_death(manifest, reason)
+        after = failed(manifest, "killed", reason)
         try:
             blobs.put(names.SWEEPS, name, after.canonical(), Unchanged(found.etag), after.metadata())
         except ConditionFailed:
@@ -67,27 +67,3 @@ def record_death(
         return after
     log.error("witness.gave_up", reason=reason)
     return None
-
-
-def after_witnessed_death(manifest: Manifest, reason: str) -> Manifest:
-    """Return the manifest of a running job whose process was seen to die: released, or poisoned the third time.
-
-    Failures are counted in a row: a commit of this attempt begins a new row.
-    """
-    attempt = manifest.attempts[-1] if manifest.attempts else None
-    progressed = attempt is not None and attempt.to_step > attempt.from_step
-    failures = 1 if progressed else manifest.counts.failures_in_a_row + 1
-    poisoned = failures >= FAILURES_TO_POISON
-    update: dict[str, object] = {
-        "status": "poisoned" if poisoned else "released",
-        "attempts": (*manifest.attempts[:-1], _ended(attempt, reason)) if attempt else (),
-        "counts": manifest.counts.model_copy(update={"failures_in_a_row": failures}),
-    }
-    if poisoned:
-        text = f"{failures} failures in a row without progress; the last: {reason}"
-        update["outcome"] = manifest.outcome.model_copy(update={"reason": text})
-    return manifest.model_copy(update=update)
-
-
-def _ended(attempt: Attempt, reason: str) -> Attempt:
-    return attempt.model_copy(update={"ended": "killed", "reason": reason})

@@ -1,0 +1,78 @@
+"""Asks the data plane about an environment: the producer itself never imports gymnasium."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from pydantic import ValidationError
+
+import worker
+from worker.contract.base import Scalar
+from worker.contract.environments import ProbeVerdict
+from worker.contract.errors import InputError, TranquilityError
+
+QUICK_EPISODES: Final = 1
+"""Enough to learn whether an environment exists and what its actions are."""
+PROBE_TIMEOUT_S: Final = 900
+WORKER: Final = (sys.executable, "-P", "-m", "worker")
+
+Examine = Callable[[str, Mapping[str, Scalar], int | None], ProbeVerdict]
+"""Look at an environment (id, keyword arguments, episodes or None for a whole proof).
+
+Raises EnvironmentRefused with the reason, or CannotExamine.
+"""
+
+
+class EnvironmentRefused(InputError):
+    """The environment does not exist, or no SAC can act in it."""
+
+
+class CannotExamine(TranquilityError):
+    """The environment cannot be looked at on this machine."""
+
+
+def worker_is_installed() -> bool:
+    """Return whether this Python has what trains (the extra `worker`)."""
+    return all(importlib.util.find_spec(name) for name in ("gymnasium", "stable_baselines3", "torch"))
+
+
+def examine(
+    environment: str,
+    kwargs: Mapping[str, Scalar],
+    episodes: int | None = None,
+    command: tuple[str, ...] = WORKER,
+) -> ProbeVerdict:
+    """Run `python -m worker probe` in a process of its own and return its verdict."""
+    if not worker_is_installed():
+        raise CannotExamine("What trains is not installed: pip install 'tranquility[worker]'.")
+    arguments = [*command, "probe", environment, "--kwargs", json.dumps(dict(kwargs)), "--json"]
+    if episodes is not None:
+        arguments += ["--episodes", str(episodes)]
+    # -P takes the current folder off the path, and with it a source checkout's own packages.
+    path = os.pathsep.join(filter(None, [str(Path(worker.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]))
+    try:
+        ran = subprocess.run(
+            arguments,
+            env={**os.environ, "PYTHONPATH": path},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=PROBE_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise CannotExamine(f"The probe of {environment} took more than {PROBE_TIMEOUT_S} s.") from error
+    last = (ran.stderr.strip().splitlines() or ["no reason given"])[-1]
+    if ran.returncode == 2:
+        raise EnvironmentRefused(last)
+    if ran.returncode != 0:
+        raise CannotExamine(f"The probe of {environment} ended with {ran.returncode}: {last}")
+    try:
+        return ProbeVerdict.model_validate_json(ran.stdout)
+    except ValidationError as error:
+        raise CannotExamine(f"The probe of {environment} printed no verdict: {ran.stdout[:200]!r}") from error
