@@ -67,6 +67,11 @@ class MemoryBlobs:
             age_s = self._clock() - blob.written_s
             yield Listed(name, blob.etag, len(blob.body), age_s, dict(blob.metadata))
 
+    def folders(self, container: str) -> Iterator[str]:
+        with self._lock:
+            names = {name for place, name in self._blobs if place == container and "/" in name}
+        yield from sorted({name.split("/", 1)[0] for name in names})
+
     def _check(self, container: str, name: str, condition: Condition) -> None:
         blob = self._blobs.get((container, name))
         if isinstance(condition, Absent) and blob is not None:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from azure.core import MatchConditions
 from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
-from azure.storage.blob import BlobServiceClient
+from azure.storage.blob import BlobPrefix, BlobServiceClient
 
 from worker.contract.azure import storage_errors
 from worker.contract.errors import ConditionFailed
@@ -79,6 +79,9 @@ class BlobStore(Protocol):
 
     def list(self, container: str, prefix: str) -> Iterator[Listed]:
         """Yield the blobs whose names begin with `prefix`, in the order of their names."""
+
+    def folders(self, container: str) -> Iterator[str]:
+        """Yield what stands before the first `/` in the names of blobs, each once, in order."""
 
 
 class AzureBlobs:
@@ -153,6 +156,13 @@ class AzureBlobs:
             for blob in listing:
                 age_s = _age_s(dates[-1], blob.last_modified)
                 yield Listed(blob.name, _etag(blob.etag), int(blob.size), age_s, dict(blob.metadata or {}))
+
+    def folders(self, container: str) -> Iterator[str]:
+        """Yield first parts of names: one request for 5,000 of them, whatever lies below."""
+        with storage_errors():
+            for found in self._service.get_container_client(container).walk_blobs(delimiter="/"):
+                if isinstance(found, BlobPrefix):
+                    yield str(found.name).removesuffix("/")
 
 
 def _if_match(condition: Condition) -> dict[str, Any]:
