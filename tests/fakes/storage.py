@@ -104,7 +104,7 @@ class MemoryQueue:
             self._entries[entry.id] = entry
         return Receipt(entry.id, entry.pop_receipt)
 
-    def receive(self, visibility_timeout_s: int) -> Message | None:
+    def receive(self, visibility_timeout_s: float) -> Message | None:
         with self._lock:
             now = self._clock()
             visible = [entry for entry in self._entries.values() if entry.visible_s <= now]
@@ -120,7 +120,7 @@ class MemoryQueue:
             self._entries[entry.id] = taken
         return Message(Receipt(taken.id, taken.pop_receipt), taken.text, taken.dequeue_count)
 
-    def renew(self, receipt: Receipt, visibility_timeout_s: int) -> Receipt:
+    def renew(self, receipt: Receipt, visibility_timeout_s: float) -> Receipt:
         with self._lock:
             entry = self._held(receipt)
             renewed = replace(entry, visible_s=self._clock() + visibility_timeout_s, pop_receipt=f"r{next(self._ids)}")

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError
 from worker.contract import names
 from worker.contract.base import Frozen, JobId
 from worker.contract.errors import ConditionFailed
-from worker.contract.records import Absent, BlobStore, Condition
+from worker.contract.records import Absent, BlobStore, Condition, Listed
 
 Flag = Literal["drain", "retire"]
 HoldKind = Literal["cancelled", "paused", "budget"]
@@ -29,6 +29,8 @@ class SlotReport(Frozen):
     """Seconds without a job when this was written, by the slot's monotonic clock."""
     since_commit_s: float = 0.0
     """Seconds since the slot's last commit, or since it began."""
+    commits: Annotated[int, Field(ge=0)] = 0
+    """Commits since the slot began: what tells a commit from a slot that starts again and again."""
     boot_seconds: float = 0.0
     """From the VM's boot to the slot's first receive."""
     release: str = ""
@@ -50,6 +52,22 @@ class Flags:
 
     drain: bool = False
     retire: bool = False
+
+
+class FleetHold(Frozen):
+    """Why the producer raises no capacity (rule 13)."""
+
+    reason: str
+    since: str
+    """UTC, ISO 8601, by the clock of whoever wrote it: for people, never compared."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What Azure said when it granted no more VMs."""
+
+    message: str
+    age_s: float
 
 
 class Hold(Frozen):
@@ -116,16 +134,59 @@ class Control:
     def slots(self, vm: str = "") -> Iterator[SeenSlot]:
         """Yield the reports of one VM's slots, or of all."""
         for blob in self._blobs.list(names.CONTROL, names.SLOTS + (f"{vm}/" if vm else "")):
-            try:
-                report = SlotReport.model_validate_json(blob.metadata.get("report", ""))
-            except ValidationError:
-                continue  # of a newer release: it counts as silent, which is what a stranger's word is worth
-            yield SeenSlot(report, blob.etag, blob.age_s)
+            seen = seen_slot(blob)
+            if seen:
+                yield seen
 
     def forget_slots(self, vm: str) -> None:
         """Remove the reports of a VM that is gone."""
         for blob in self._blobs.list(names.CONTROL, f"{names.SLOTS}{vm}/"):
             self._blobs.delete(names.CONTROL, blob.name)
+
+    def fleet_hold(self) -> FleetHold | None:
+        """Return why the producer raises no capacity, or None."""
+        found = self._blobs.get(names.CONTROL, names.FLEET_HOLD)
+        return FleetHold.model_validate_json(found.body) if found else None
+
+    def hold_fleet(self, hold: FleetHold) -> None:
+        """Stop every producer's raises; a hold that stands already stays as it is."""
+        try:
+            self._blobs.put(names.CONTROL, names.FLEET_HOLD, hold.canonical(), Absent())
+        except ConditionFailed:
+            return
+
+    def resume_fleet(self) -> None:
+        """Let producers raise the capacity again."""
+        self._blobs.delete(names.CONTROL, names.FLEET_HOLD)
+
+    def refused(self, message: str) -> None:
+        """Keep what Azure said when it granted no more VMs, so that `status` can tell."""
+        self._blobs.put(names.CONTROL, names.REFUSAL, message.encode())
+
+    def granted(self) -> None:
+        """Forget the last refusal."""
+        self._blobs.delete(names.CONTROL, names.REFUSAL)
+
+    def refusal(self) -> Refusal | None:
+        """Return why Azure last granted no more VMs; None where one came since."""
+        found = self._blobs.get(names.CONTROL, names.REFUSAL)
+        return Refusal(found.body.decode(), found.age_s) if found else None
+
+
+def seen_slot(blob: Listed) -> SeenSlot | None:
+    """Return the report in a listed slot blob; None where the name is not a slot's.
+
+    A report of a newer release cannot be read, but it lives: it reads as busy, so that nobody takes it for idle,
+    for drained or for dead.
+    """
+    vm, _, slot = blob.name.removeprefix(names.SLOTS).rpartition("/")
+    if not vm or not slot.isdecimal():
+        return None
+    try:
+        report = SlotReport.model_validate_json(blob.metadata.get("report", ""))
+    except ValidationError:
+        report = SlotReport(vm=vm, slot=int(slot), state="busy")
+    return SeenSlot(report, blob.etag, blob.age_s)
 
 
 def _flag_name(flag: Flag, vm: str) -> str:
@@ -136,6 +197,12 @@ def read_hold(blobs: BlobStore, sweep: str) -> Hold | None:
     """Return why a sweep may not run, or None."""
     found = blobs.get(names.SWEEPS, names.hold(sweep))
     return Hold.model_validate_json(found.body) if found else None
+
+
+def hold_on(blobs: BlobStore, sweep: str, job: str) -> Hold | None:
+    """Return why this job may not run, or None."""
+    hold = read_hold(blobs, sweep)
+    return hold if hold is not None and hold.covers(job) else None
 
 
 def write_hold(blobs: BlobStore, sweep: str, hold: Hold, condition: Condition = None) -> None:

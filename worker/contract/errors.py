@@ -7,6 +7,12 @@ TranquilityError
 │   ├── ConditionFailed    a conditional write met another state
 │   ├── AccessDenied
 │   └── StorageUnavailable
+├── FleetError             Azure Resource Manager refused or did not answer
+│   ├── SetChanged         someone else changed the scale set between our look and our write
+│   ├── Throttled          HTTP 429; carries how long to wait
+│   ├── CapacityRefused    no quota, no spot capacity
+│   └── FleetDenied
+├── MetadataUnavailable    the instance metadata service
 ├── MessageGone            the pop receipt is no longer good
 ├── MessageRejected        what the message holds can never be a job
 ├── NewerSchema            this code is older than the message
@@ -54,6 +60,39 @@ class AccessDenied(StorageError):
 
 class StorageUnavailable(StorageError):
     """Azure Storage did not answer in time."""
+
+
+class FleetError(TranquilityError):
+    """Azure Resource Manager refused or did not answer."""
+
+
+class SetChanged(FleetError):
+    """The scale set was changed, or is being changed, by someone else."""
+
+
+class Throttled(FleetError):
+    """Azure Resource Manager asks for fewer requests."""
+
+    def __init__(self, detail: str, retry_after_s: float) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
+
+
+class CapacityRefused(FleetError):
+    """Azure grants no more VMs now: the quota is used up, or the region has no spot capacity left."""
+
+
+class FleetDenied(FleetError):
+    """Azure Resource Manager denied access: the identity lacks a role, or the role has not taken effect yet."""
+
+
+class MetadataUnavailable(TranquilityError):
+    """The instance metadata service did not answer as it should."""
+
+    def __init__(self, detail: str, status: int = 0) -> None:
+        super().__init__(detail)
+        self.status = status
+        """HTTP status; 0 where there was no answer."""
 
 
 class MessageGone(TranquilityError):

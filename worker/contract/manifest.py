@@ -1,17 +1,19 @@
 """A job's manifest: the truth about it, its fence and its heartbeat."""
 
 from collections.abc import Mapping
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from worker.contract.base import SCHEMA_VERSION, STATE_VERSION, Frozen, Nonce, Sha256
 from worker.contract.job import Job
+from worker.contract.score import EvaluationSummary
 
 Status = Literal["planned", "running", "released", "done", "failed", "poisoned", "cancelled"]
 TERMINAL: Final = frozenset({"done", "failed", "poisoned", "cancelled"})
 KEPT_GENERATIONS: Final = 2
 KEPT_ATTEMPTS: Final = 100
+TRAIL_POINTS: Final = 24
 
 Ended = Literal[
     "running",  # not ended
@@ -56,12 +58,22 @@ class Generation(Frozen):
 
 
 class PartialEvaluation(Frozen):
-    """Finished episodes of an evaluation that is under way."""
+    """The finished episodes of an evaluation that is under way; small enough to ride in a manifest write.
+
+    It is about the policy at `step` and means nothing without the state of that very step.
+    """
 
     step: Annotated[int, Field(ge=0)]
     final: bool
-    returns: tuple[float, ...] = ()
-    lengths: tuple[int, ...] = ()
+    returns: Annotated[tuple[float, ...], Field(max_length=1_000)] = ()
+    lengths: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(max_length=1_000)] = ()
+    """Steps of each episode."""
+
+    @model_validator(mode="after")
+    def _belong_together(self) -> Self:
+        if len(self.returns) != len(self.lengths):
+            raise ValueError("every finished episode has a return and a length")
+        return self
 
 
 class Attempt(Frozen):
@@ -105,6 +117,28 @@ class Outcome(Frozen):
     """SB3's model.zip: for people; never read by this code."""
     policy: BlobRef | None = None
     """The policy's weights as raw arrays: what `play` reads."""
+    score: EvaluationSummary | None = None
+    """Of the final evaluation: it rides in listings, so that a leaderboard reads no results."""
+
+
+class TrailPoint(Frozen):
+    """The latest return as it was at a step."""
+
+    step: Annotated[int, Field(ge=0)]
+    value: float
+
+
+def trailed(trail: tuple[TrailPoint, ...], step: int, value: float, total: int) -> tuple[TrailPoint, ...]:
+    """Return `trail` with one more point, at most `TRAIL_POINTS` over `total` steps: of each stretch the newest.
+
+    Points from `step` on are dropped: a resumed run goes back.
+    """
+
+    def stretch(point_step: int) -> int:
+        return min(TRAIL_POINTS - 1, point_step * TRAIL_POINTS // max(total, 1))
+
+    kept = (point for point in trail if point.step < step and stretch(point.step) != stretch(step))
+    return (*kept, TrailPoint(step=step, value=value))
 
 
 class Manifest(Frozen):
@@ -137,6 +171,9 @@ class Manifest(Frozen):
     """Time of all attempts, ended or not, as of the last write."""
     counts: Counts = Counts()
     latest_return: float | None = None
+    """Of the last finished training episode."""
+    trail: Annotated[tuple[TrailPoint, ...], Field(max_length=TRAIL_POINTS)] = ()
+    """Returns over the run so far, for a sparkline; `trailed` adds to it."""
     steps_per_second: float = 0.0
     exact: bool = True
     fingerprint: Mapping[str, str] = {}
@@ -150,21 +187,23 @@ class Manifest(Frozen):
 
     def metadata(self) -> dict[str, str]:
         """Return what listings need, as blob metadata: it rides in the same Put Blob."""
-        latest = "" if self.latest_return is None else f"{self.latest_return:.2f}"
         summary = {
             "status": self.status,
             "step": str(self.step),
             "reached": str(self.reached),
             "total": str(self.job.configuration.timesteps),
-            "latest": latest,
+            "latest": "" if self.latest_return is None else f"{self.latest_return:.2f}",
             "attempts": str(self.attempt_count),
             "evictions": str(self.eviction_count),
             "lost": str(self.lost_steps),
+            "trail": ",".join(f"{point.value:.0f}" for point in self.trail),
             "rate": f"{self.steps_per_second:.2f}",
             "seconds": f"{self.seconds:.1f}",
             "worker": self.worker,
             "epoch": str(self.epoch),
             "exact": "yes" if self.exact else "no",
+            "releases": ",".join(sorted({attempt.release[:12] for attempt in self.attempts})),
+            "score": "" if self.outcome.score is None else self.outcome.score.canonical().decode(),
             "evaluating": "" if self.evaluation is None else ("final" if self.evaluation.final else "yes"),
             "reason": _ascii(self.outcome.reason or (self.attempts[-1].reason if self.attempts else "")),
         }

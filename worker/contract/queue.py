@@ -1,6 +1,7 @@
 """The queue of jobs: what tranquility asks of it, and Azure Storage Queue as the answer."""
 
 from dataclasses import dataclass
+from math import ceil
 from typing import Protocol
 
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
@@ -28,15 +29,18 @@ class Message:
 
 
 class MessageQueue(Protocol):
-    """A queue with visibility timeouts. All methods raise StorageUnavailable or AccessDenied."""
+    """A queue with visibility timeouts, which the service counts in whole seconds.
+
+    All methods raise StorageUnavailable or AccessDenied.
+    """
 
     def send(self, text: str) -> Receipt:
         """Put a message that never expires and is visible at once."""
 
-    def receive(self, visibility_timeout_s: int) -> Message | None:
+    def receive(self, visibility_timeout_s: float) -> Message | None:
         """Take one message and hide it from others; None where none is visible."""
 
-    def renew(self, receipt: Receipt, visibility_timeout_s: int) -> Receipt:
+    def renew(self, receipt: Receipt, visibility_timeout_s: float) -> Receipt:
         """Hide the message for so long from now on (0 = give it back). Raises MessageGone."""
 
     def delete(self, receipt: Receipt) -> None:
@@ -58,21 +62,21 @@ class AzureQueue:
             sent = self._client.send_message(text, visibility_timeout=0, time_to_live=-1)
         return Receipt(sent.id, sent.pop_receipt or "")
 
-    def receive(self, visibility_timeout_s: int) -> Message | None:
+    def receive(self, visibility_timeout_s: float) -> Message | None:
         """Take one message."""
         with storage_errors():
             # receive_messages() would go on fetching pages until the queue is empty (azure-sdk-for-python#14762).
-            got = self._client.receive_message(visibility_timeout=visibility_timeout_s)
+            got = self._client.receive_message(visibility_timeout=ceil(visibility_timeout_s))
         if got is None:
             return None
         return Message(Receipt(got.id, got.pop_receipt or ""), str(got.content), int(got.dequeue_count or 1))
 
-    def renew(self, receipt: Receipt, visibility_timeout_s: int) -> Receipt:
+    def renew(self, receipt: Receipt, visibility_timeout_s: float) -> Receipt:
         """Hide the message for so long from now on, and return the new receipt."""
         with storage_errors(), _gone(receipt):
             # Both named: the SDK sends 0 for a missing timeout, and the message would be visible at once.
             updated = self._client.update_message(
-                receipt.message_id, pop_receipt=receipt.pop_receipt, visibility_timeout=visibility_timeout_s
+                receipt.message_id, pop_receipt=receipt.pop_receipt, visibility_timeout=ceil(visibility_timeout_s)
             )
         return Receipt(receipt.message_id, updated.pop_receipt or "")
 

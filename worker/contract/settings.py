@@ -31,6 +31,11 @@ class Target(Frozen):
     """Certificate authority of the local endpoints."""
     max_instances: Annotated[int, Field(ge=1, le=1000)] = 10
     slots_per_instance: Annotated[int, Field(ge=1, le=256)] = 1
+    vm_size: str = ""
+    price_usd: Annotated[float, Field(gt=0)] | None = None
+    """What one VM costs an hour, spot; without it spend is reckoned at the regular price, as an upper bound."""
+    regular_price_usd: Annotated[float, Field(gt=0)] | None = None
+    """The regular price of one VM an hour; without it that of the release's price table."""
     release: str = ""
     time_scale: Annotated[float, Field(gt=0, le=1)] = 1.0
     """All durations of the protocol times this: a fleet on one machine runs with a tenth."""
@@ -55,6 +60,8 @@ class Durations(Frozen):
     slot_report_s: Seconds = 120
     pulse_s: Seconds = 60
     tick_s: Seconds = 30
+    read_to_write_s: Seconds = 30
+    """What a producer read is too old to scale by after so long: a laptop may sleep between read and write."""
     zero_looks_apart_s: Seconds = 60
     idle_before_retire_s: Seconds = 300
     dead_after_s: Seconds = 600
@@ -101,7 +108,11 @@ class Durations(Frozen):
         """Return these durations times `factor`; what Azure counts in whole seconds never goes below 1 s."""
         values = {name: value * factor for name, value in self.model_dump().items()}
         # A slow machine needs real time to import torch, to answer a request or to write a last commit.
-        for floor, names in ((2.0, ("visibility_timeout_s",)), (10.0, ("stop_deadline_s",)), (30.0, ("watchdog_s",))):
+        for floor, names in (
+            (2.0, ("visibility_timeout_s",)),
+            (10.0, ("stop_deadline_s", "read_to_write_s")),
+            (30.0, ("watchdog_s",)),
+        ):
             for name in names:
                 values[name] = max(values[name], min(floor, getattr(self, name)))
         return Durations.model_validate(values)
@@ -116,6 +127,8 @@ class WorkerSettings(BaseSettings):
     """The target file of this VM."""
     vm: str = ""
     """Name of this VM; asked of the instance metadata where it is empty."""
+    booted_s: float = 0.0
+    """When this VM booted, by the clock that goes on while it sleeps; 0 is right for a whole machine."""
     runtime_directory: Path = Field(default=Path("/run/tranquility"), validation_alias="RUNTIME_DIRECTORY")
     """Files that the processes of one VM share: the eviction notice, and what each slot works on."""
     durations: Durations | None = None

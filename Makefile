@@ -1,0 +1,29 @@
+# demo   set up, then run examples/demo.yaml on a fleet on this machine
+# test   set up, then run the whole test suite
+# check  lint and types only
+# clean  remove what set-up and runs made here
+
+PYTHON ?= python3
+# PyTorch's own CPU builds; PyPI's for Linux are CUDA builds of several GB.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+BIN = .venv/bin
+
+.PHONY: demo test check set-up clean
+
+demo: set-up
+	$(BIN)/tranquility local run examples/demo.yaml --evict
+
+test: check
+	$(BIN)/python -m pytest
+
+check: set-up
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+set-up:
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not here. Python 3.11, 3.12 or 3.13 is needed; name it by make PYTHON=…" >&2; exit 1; }
+	@$(PYTHON) scripts/set_up.py --torch-index "$(TORCH_INDEX)"
+
+clean:
+	rm -rf .venv .tranquility runs .mypy_cache .ruff_cache .pytest_cache build *.egg-info

@@ -1,0 +1,112 @@
+"""The JSON that Azure Resource Manager shows of the scale set, its VMs and its operations (API 2026-04-01)."""
+
+from datetime import datetime
+from typing import Any
+
+from producer.emulator.description import SetDescription
+from producer.emulator.model import ScaleSetModel
+from producer.emulator.states import Operation, Provisioning, Vm
+
+Document = dict[str, Any]
+
+
+def scale_set(model: ScaleSetModel) -> Document:
+    """The set, as deployed and as it is now."""
+    description = model.description
+    capacity, etag, updating = model.snapshot()
+    resource = dict(description.resource)
+    return resource | {
+        "id": description.id,
+        "name": description.name,
+        "type": "Microsoft.Compute/virtualMachineScaleSets",
+        "etag": etag,
+        "sku": resource["sku"] | {"capacity": capacity},
+        "properties": resource["properties"]
+        | {
+            "provisioningState": "Updating" if updating else "Succeeded",
+            "uniqueId": model.unique_id,
+            "timeCreated": timestamp(model.created),
+        },
+    }
+
+
+def vm(description: SetDescription, shown: Vm, *, instance_view: bool) -> Document:
+    """One VM. Its power state is in the instance view only, as in reality."""
+    profile = description.profile
+    properties: Document = {
+        "vmId": shown.vm_id,
+        "provisioningState": shown.provisioning,
+        "hardwareProfile": {"vmSize": description.vm_size},
+        "virtualMachineScaleSet": {"id": description.id},
+        "timeCreated": timestamp(shown.created),
+    }
+    for inherited in ("priority", "evictionPolicy", "billingProfile"):
+        if inherited in profile:
+            properties[inherited] = profile[inherited]
+    if instance_view:
+        properties["instanceView"] = vm_instance_view(shown)
+    document: Document = {
+        "id": description.vm_id(shown.name),
+        "name": shown.name,
+        "type": "Microsoft.Compute/virtualMachines",
+        "location": description.location,
+        "tags": dict(description.tags),
+        "properties": properties,
+    }
+    if "identity" in description.resource:
+        document["identity"] = description.resource["identity"]
+    return document
+
+
+def vm_instance_view(shown: Vm) -> Document:
+    """The statuses of a VM."""
+    state = shown.provisioning.lower()
+    statuses: list[Document] = [
+        {
+            "code": f"ProvisioningState/{state}",
+            "level": "Info",
+            "displayStatus": "Provisioning succeeded"
+            if shown.provisioning is Provisioning.SUCCEEDED
+            else state.title(),
+            "time": timestamp(shown.created),
+        }
+    ]
+    if shown.problem is not None:
+        statuses[0] |= {
+            "code": f"ProvisioningState/{state}/{shown.problem.code}",
+            "level": "Error",
+            "message": shown.problem.message,
+        }
+    if shown.power is not None:
+        statuses.append({"code": f"PowerState/{shown.power}", "level": "Info", "displayStatus": f"VM {shown.power}"})
+    return {"statuses": statuses}
+
+
+def set_member(description: SetDescription, shown: Vm) -> Document:
+    """A VM in the set's own list, which for a Flexible set says hardly more than its ids."""
+    return {
+        "id": f"{description.id}/virtualMachines/{shown.name}",
+        "name": shown.name,
+        "instanceId": shown.name,
+        "type": "Microsoft.Compute/virtualMachineScaleSets/virtualMachines",
+        "location": description.location,
+    }
+
+
+def operation(shown: Operation) -> Document:
+    """What polling a long-running operation answers."""
+    document: Document = {
+        "startTime": timestamp(shown.started),
+        "status": shown.status,
+        "name": shown.operation_id,
+    }
+    if shown.ended is not None:
+        document["endTime"] = timestamp(shown.ended)
+        if shown.problem is not None:
+            document["error"] = {"code": shown.problem.code, "message": shown.problem.message}
+    return document
+
+
+def timestamp(moment: datetime) -> str:
+    """ISO 8601 as ARM writes it."""
+    return moment.isoformat()

@@ -1,0 +1,84 @@
+"""What the emulated scale set is: the one value that says so, in the words of its ARM resource."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from producer.emulator.tokens import Identity
+
+
+@dataclass(frozen=True)
+class SetDescription:
+    """A Flexible scale set of spot VMs, as deployed; its capacity is not part of it.
+
+    `resource` is the ARM resource (`location`, `tags`, `sku`, `identity`, `properties`), without anything that the
+    service itself adds. `identity` is the user-assigned identity that its VMs get tokens for.
+    """
+
+    subscription_id: str
+    resource_group: str
+    name: str
+    identity: Identity
+    resource: Mapping[str, Any]
+
+    @property
+    def group_id(self) -> str:
+        """Resource id of the resource group."""
+        return f"/subscriptions/{self.subscription_id}/resourceGroups/{self.resource_group}"
+
+    @property
+    def id(self) -> str:
+        """Resource id of the set."""
+        return f"{self.group_id}/providers/Microsoft.Compute/virtualMachineScaleSets/{self.name}"
+
+    def vm_id(self, vm: str) -> str:
+        """Resource id of one of its VMs: with Flexible orchestration, a sibling of the set."""
+        return f"{self.group_id}/providers/Microsoft.Compute/virtualMachines/{vm}"
+
+    @property
+    def location(self) -> str:
+        """The region."""
+        return str(self.resource["location"])
+
+    @property
+    def vm_size(self) -> str:
+        """The size of its VMs, such as `Standard_F2als_v6`."""
+        return str(self.resource["sku"]["name"])
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """Tags of the set, which its VMs inherit."""
+        tags: Mapping[str, str] = self.resource.get("tags", {})
+        return tags
+
+    @property
+    def profile(self) -> Mapping[str, Any]:
+        """The profile that VMs are made from."""
+        profile: Mapping[str, Any] = self.resource["properties"]["virtualMachineProfile"]
+        return profile
+
+
+def spot_set(location: str, vm_size: str, identity: Identity, tags: Mapping[str, str]) -> Mapping[str, Any]:
+    """The resource of a set as this project deploys it: Flexible, Spot, evicted by deletion, never for its price."""
+    return {
+        "location": location,
+        "tags": dict(tags),
+        "sku": {"name": vm_size, "tier": "Standard"},
+        "identity": {
+            "type": "UserAssigned",
+            "userAssignedIdentities": {
+                identity.resource_id: {"clientId": identity.client_id, "principalId": identity.principal_id}
+            },
+        },
+        "properties": {
+            "orchestrationMode": "Flexible",
+            "platformFaultDomainCount": 1,
+            "singlePlacementGroup": False,
+            "upgradePolicy": {"mode": "Manual"},
+            "virtualMachineProfile": {
+                "priority": "Spot",
+                "evictionPolicy": "Delete",
+                "billingProfile": {"maxPrice": -1},
+            },
+        },
+    }

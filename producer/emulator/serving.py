@@ -1,0 +1,119 @@
+"""The emulator's HTTP endpoints: one thread with one event loop serves all of them, on loopback only."""
+
+import asyncio
+import concurrent.futures
+import socket
+import threading
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from producer.emulator.certificates import Certificates
+from producer.emulator.errors import EmulatorError
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A server that answers at `url` until it is closed."""
+
+    url: str
+    _server: uvicorn.Server
+    _task: "concurrent.futures.Future[None]"
+
+    @property
+    def closed(self) -> bool:
+        """Whether it serves no more."""
+        return self._task.done()
+
+    def begin_close(self) -> None:
+        """Stop to accept requests. Safe to repeat."""
+        self._server.should_exit = True
+
+    def close(self) -> None:
+        """Answer what is being asked and close. Safe to repeat, from any thread but the servers' own."""
+        self.begin_close()
+        self._task.result()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its hold on signals, which belong to the process, and with a report when it listens."""
+
+    def __init__(self, config: uvicorn.Config, listening: threading.Event) -> None:
+        super().__init__(config)
+        self._listening = listening
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._listening.set()
+
+
+class HttpHost:
+    """The thread that serves. Start it, let it `serve` any number of applications, stop it: that closes them all."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="emulator-http", daemon=True)
+        self._endpoints: list[Endpoint] = []
+        self._lock = threading.Lock()
+
+    def start(self) -> None:
+        """Begin to serve."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Close every endpoint and end the thread."""
+        with self._lock:
+            endpoints, self._endpoints = self._endpoints, []
+        for endpoint in endpoints:
+            endpoint.begin_close()
+        for endpoint in endpoints:
+            endpoint.close()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def serve(self, app: ASGIApp, bound: socket.socket, certificates: Certificates | None = None) -> Endpoint:
+        """Serve `app` on a bound socket, with TLS where there are certificates; return when it listens."""
+        config = uvicorn.Config(
+            app,
+            loop="none",
+            http="h11",
+            ws="none",
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            timeout_graceful_shutdown=1,
+            ssl_certfile=certificates.certificate_file if certificates else None,
+            ssl_keyfile=certificates.key_file if certificates else None,
+        )
+        listening = threading.Event()
+        server = _Server(config, listening)
+        task = asyncio.run_coroutine_threadsafe(server.serve(sockets=[bound]), self._loop)
+        task.add_done_callback(lambda _: listening.set())
+        listening.wait()
+        if task.done():
+            bound.close()
+            raise EmulatorError(f"An endpoint did not start: {task.exception()}")
+        scheme = "https" if certificates else "http"
+        host, port = bound.getsockname()
+        endpoint = Endpoint(f"{scheme}://{host}:{port}", server, task)
+        with self._lock:
+            self._endpoints = [*(kept for kept in self._endpoints if not kept.closed), endpoint]
+        return endpoint
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()

@@ -1,0 +1,248 @@
+"""The fleet at one moment, as queue, control blobs and scale set show it, and why nothing is running if nothing is."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from producer.results.progress import SweepProgress
+from worker.contract import names
+from worker.contract.control import SeenSlot, seen_slot
+from worker.contract.queue import MessageQueue
+from worker.contract.records import BlobStore, Listed
+from worker.contract.settings import Durations
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceView:
+    """A VM of the scale set."""
+
+    name: str
+    state: str
+    """In Azure's words: Creating, Running, Failed, Stopped, Deleting …"""
+
+
+@dataclass(frozen=True, slots=True)
+class SetView:
+    """The scale set."""
+
+    capacity: int
+    instances: tuple[InstanceView, ...] = ()
+    refusal: str = ""
+    """Why the last raise was refused: quota, allocation."""
+
+
+class SetReader(Protocol):
+    """Whoever can look at the scale set."""
+
+    def __call__(self) -> SetView:
+        """Return the set as it is now. Raises TranquilityError where it cannot be seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class SlotView:
+    """One slot of a VM."""
+
+    seen: SeenSlot
+    alive: bool
+    """Whether it has reported in time."""
+    flag: str = ""
+    """`drain` or `retire` where its VM is flagged."""
+
+    @property
+    def name(self) -> str:
+        """Return the worker id, VM/slot."""
+        return f"{self.seen.report.vm}/{self.seen.report.slot}"
+
+
+@dataclass(frozen=True)
+class FleetView:
+    """Everything around the jobs."""
+
+    queued: int
+    """Messages, hidden ones included."""
+    poisoned: int
+    slots: tuple[SlotView, ...] = ()
+    hold: str | None = None
+    """Why the producer raises no capacity."""
+    pulse_age_s: float | None = None
+    commit_age_s: float | None = None
+    set: SetView | None = None
+    """None where the scale set was not asked for."""
+    set_error: str = ""
+    """Why the scale set cannot be seen."""
+
+    @property
+    def busy(self) -> int:
+        """Return the number of living slots with a job."""
+        return sum(slot.alive and slot.seen.report.state == "busy" for slot in self.slots)
+
+    @property
+    def living(self) -> int:
+        """Return the number of living slots."""
+        return sum(slot.alive and slot.seen.report.state != "stopped" for slot in self.slots)
+
+
+@dataclass(frozen=True)
+class FleetReader:
+    """Reads the fleet in 4 requests (5 where a hold stands), and those of the scale set's reader."""
+
+    blobs: BlobStore
+    jobs: MessageQueue
+    poison: MessageQueue
+    durations: Durations
+    scale_set: SetReader | None = None
+    on_set_error: tuple[type[Exception], ...] = ()
+    """Errors of `scale_set` that are shown beside the rest, which needs no scale set."""
+
+    def read(self) -> FleetView:
+        """Return the fleet as it is now. Raises StorageError."""
+        listed = list(self.blobs.list(names.CONTROL, ""))
+        ages = {blob.name: blob.age_s for blob in listed}
+        state, error = self._set()
+        return FleetView(
+            queued=self.jobs.count(),
+            poisoned=self.poison.count(),
+            slots=tuple(_slots(listed, self.durations.dead_after_s)),
+            hold=self._hold() if names.FLEET_HOLD in ages else None,
+            pulse_age_s=ages.get(names.PULSE),
+            commit_age_s=ages.get(names.COMMIT),
+            set=state,
+            set_error=error,
+        )
+
+    def _hold(self) -> str | None:
+        found = self.blobs.get(names.CONTROL, names.FLEET_HOLD)
+        return found.body.decode(errors="replace") if found else None
+
+    def _set(self) -> tuple[SetView | None, str]:
+        if self.scale_set is None:
+            return None, ""
+        try:
+            return self.scale_set(), ""
+        except self.on_set_error as error:
+            return None, str(error)
+
+
+def _slots(listed: Sequence[Listed], dead_after_s: float) -> Iterator[SlotView]:
+    flags = {
+        blob.name.partition("/")[2]: blob.name.partition("/")[0]
+        for prefix in (names.RETIRE, names.DRAIN)  # drain is for good: it wins
+        for blob in listed
+        if blob.name.startswith(prefix)
+    }
+    for blob in listed:
+        seen = seen_slot(blob) if blob.name.startswith(names.SLOTS) else None
+        if seen:
+            yield SlotView(seen, seen.age_s <= dead_after_s, flags.get(seen.report.vm, ""))
+
+
+# ---- why nothing is running ----------------------------------------------------------------------------------------
+
+
+def why_idle(sweep: SweepProgress, fleet: FleetView) -> tuple[str, ...]:
+    """Return, in sentences, why no job of an unfinished sweep is running; nothing where one runs or all have ended."""
+    if sweep.finished or sweep.alive:
+        return ()
+    return tuple(reason for question in _QUESTIONS if (reason := question(sweep, fleet)))
+
+
+def _held(sweep: SweepProgress, _fleet: FleetView) -> str:
+    if sweep.hold is None:
+        return ""
+    way_out = {
+        "paused": f"tranquility resume {sweep.sweep} lifts it",
+        "budget": "raise budget_usd in the sweep file and enqueue it again with --update",
+        "cancelled": f"tranquility retry {sweep.sweep} brings cancelled jobs back",
+    }[sweep.hold.kind]
+    whom = f"{len(sweep.hold.jobs)} jobs are" if sweep.hold.jobs else "The sweep is"
+    kind = "out of budget" if sweep.hold.kind == "budget" else sweep.hold.kind
+    because = f" ({sweep.hold.reason})" if sweep.hold.reason else ""
+    return f"{whom} {kind}{because}; {way_out}."
+
+
+def _fleet_held(_sweep: SweepProgress, fleet: FleetView) -> str:
+    return f"The fleet is on hold: {fleet.hold} (tranquility scale --resume clears it)." if fleet.hold else ""
+
+
+def _no_messages(sweep: SweepProgress, fleet: FleetView) -> str:
+    waiting = sweep.counts.get("waiting", 0)
+    if not waiting or fleet.queued or sweep.hold is not None:
+        return ""
+    return (
+        f"{waiting} jobs are planned, but the queue is empty: the enqueue was cut short, or an audit is due. "
+        "tranquility enqueue of the same file sends what is missing."
+    )
+
+
+def _unseen_set(_sweep: SweepProgress, fleet: FleetView) -> str:
+    return f"The scale set cannot be seen: {fleet.set_error}" if fleet.set_error else ""
+
+
+def _capacity(_sweep: SweepProgress, fleet: FleetView) -> str:
+    state = fleet.set
+    if state is None or not fleet.queued:
+        return ""
+    if state.refusal:
+        return f"Azure refused more capacity: {state.refusal}"
+    if state.capacity == 0:
+        return "The scale set's capacity is 0: tranquility scale --watch, or the wake, raises it."
+    if not state.instances:
+        return f"The scale set was asked for {state.capacity} VMs and has none yet: no spot capacity, or being created."
+    broken = [vm for vm in state.instances if vm.state not in {"Running", "Creating", "Succeeded", "Updating"}]
+    if len(broken) == len(state.instances):
+        shown = ", ".join(f"{vm.name} {vm.state}" for vm in broken[:3])
+        return f"No VM of the scale set is running: {shown}{' …' if len(broken) > 3 else ''}."
+    return ""
+
+
+def _no_workers(_sweep: SweepProgress, fleet: FleetView) -> str:
+    if fleet.living or not fleet.queued:
+        return ""
+    if fleet.slots:
+        newest = min(slot.seen.age_s for slot in fleet.slots)
+        return f"No worker has a heartbeat: the last report came {newest:.0f} s ago."
+    if fleet.set and fleet.set.instances:
+        return f"{len(fleet.set.instances)} VMs are booting: no worker has reported yet."
+    return "No worker has reported yet." if fleet.set is None else ""
+
+
+def _flagged(_sweep: SweepProgress, fleet: FleetView) -> str:
+    living = [slot for slot in fleet.slots if slot.alive and slot.seen.report.state != "stopped"]
+    if living and all(slot.flag for slot in living) and fleet.queued:
+        return "Every living worker is draining: its VM takes no more work and goes."
+    return ""
+
+
+def _silent_jobs(sweep: SweepProgress, _fleet: FleetView) -> str:
+    silent = [job for job in sweep.jobs if job.state == "silent"]
+    if not silent:
+        return ""
+    ages = max(job.age_s for job in silent)
+    return (
+        f"{len(silent)} jobs lost their worker (silent for up to {ages:.0f} s): each goes on from its last commit "
+        "when a worker receives its message."
+    )
+
+
+def _poison(_sweep: SweepProgress, fleet: FleetView) -> str:
+    return f"{fleet.poisoned} messages lie in the poison queue." if fleet.poisoned else ""
+
+
+def _other_work(sweep: SweepProgress, fleet: FleetView) -> str:
+    if fleet.busy and sweep.hold is None:
+        return f"{fleet.busy} workers are busy with other sweeps; the queue is shared and goes in its order."
+    return ""
+
+
+_QUESTIONS: tuple[Callable[[SweepProgress, FleetView], str], ...] = (
+    _held,
+    _fleet_held,
+    _unseen_set,
+    _capacity,
+    _no_workers,
+    _flagged,
+    _silent_jobs,
+    _no_messages,
+    _other_work,
+    _poison,
+)

@@ -1,0 +1,242 @@
+"""How far a sweep is: frozen values from its plan, its hold and one listing of its manifests. No manifest is read."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+from pydantic import ValidationError
+
+from worker.contract import names
+from worker.contract.control import Hold, read_hold
+from worker.contract.errors import InputError
+from worker.contract.manifest import TERMINAL
+from worker.contract.plan import Plan, PlannedJob
+from worker.contract.records import BlobStore, Listed
+from worker.contract.score import EvaluationSummary
+
+State = Literal["waiting", "running", "evaluating", "silent", "done", "failed", "poisoned", "cancelled"]
+"""What a person wants to know: `waiting` has no worker; `silent` has one that has not written for too long."""
+ALIVE: frozenset[State] = frozenset({"running", "evaluating"})
+
+
+@dataclass(frozen=True, slots=True)
+class JobProgress:
+    """One job, as its plan and the listing of its manifest show it."""
+
+    id: str
+    set: int
+    """Index into the plan's sets."""
+    seed: int
+    total: int
+    """Steps asked for."""
+    state: State = "waiting"
+    step: int = 0
+    """Steps that are safe."""
+    reached: int = 0
+    latest_return: float | None = None
+    trail: tuple[float, ...] = ()
+    """Returns over the run so far."""
+    attempts: int = 0
+    evictions: int = 0
+    lost_steps: int = 0
+    steps_per_second: float = 0.0
+    seconds: float = 0.0
+    """Time of all attempts."""
+    worker: str = ""
+    exact: bool = True
+    releases: tuple[str, ...] = ()
+    reason: str = ""
+    score: EvaluationSummary | None = None
+    age_s: float = 0.0
+    """Since the manifest was written."""
+
+    @property
+    def terminal(self) -> bool:
+        """Return whether the job has ended."""
+        return self.state in TERMINAL
+
+    @property
+    def shown_step(self) -> int:
+        """Return the step to show: with `train_freq` above 1 a run goes a little further than asked."""
+        return min(max(self.reached, self.step), self.total)
+
+    @property
+    def eta_s(self) -> float | None:
+        """Return the seconds until all steps are made at the present pace; None where it stands still."""
+        if self.state not in ALIVE or self.steps_per_second <= 0:
+            return None
+        return (self.total - self.shown_step) / self.steps_per_second
+
+
+@dataclass(frozen=True)
+class SweepProgress:
+    """A sweep at one moment."""
+
+    plan: Plan
+    jobs: tuple[JobProgress, ...]
+    """In the order of the plan."""
+    hold: Hold | None = None
+
+    @property
+    def sweep(self) -> str:
+        """Return the name of the sweep."""
+        return self.plan.sweep
+
+    @cached_property
+    def counts(self) -> Mapping[State, int]:
+        """Return how many jobs are in each state."""
+        return Counter(job.state for job in self.jobs)
+
+    @cached_property
+    def ended(self) -> int:
+        """Return how many jobs have ended, well or not."""
+        return sum(job.terminal for job in self.jobs)
+
+    @property
+    def finished(self) -> bool:
+        """Return whether every job has ended."""
+        return self.ended == len(self.jobs)
+
+    @cached_property
+    def alive(self) -> tuple[JobProgress, ...]:
+        """Return the jobs that a living worker trains or evaluates."""
+        return tuple(job for job in self.jobs if job.state in ALIVE)
+
+    @cached_property
+    def steps(self) -> tuple[int, int]:
+        """Return the steps made and the steps to make; a job that ended without result has none left to make."""
+        open_jobs = [job for job in self.jobs if job.state == "done" or not job.terminal]
+        made = sum(job.total if job.state == "done" else job.shown_step for job in open_jobs)
+        return made, sum(job.total for job in open_jobs)
+
+    @cached_property
+    def steps_per_second(self) -> float:
+        """Return the pace of all living jobs together."""
+        return sum(job.steps_per_second for job in self.alive)
+
+    @cached_property
+    def seconds(self) -> float:
+        """Return the time of all attempts of all jobs."""
+        return sum(job.seconds for job in self.jobs)
+
+    @cached_property
+    def evictions(self) -> int:
+        """Return the evictions so far."""
+        return sum(job.evictions for job in self.jobs)
+
+    @cached_property
+    def lost_steps(self) -> int:
+        """Return the steps made twice so far."""
+        return sum(job.lost_steps for job in self.jobs)
+
+    @property
+    def eta_s(self) -> float | None:
+        """Return the seconds until the last job has made its steps, at the present pace; final evaluations come on top.
+
+        None where nothing moves. At least the time of the slowest living job: the tail of a sweep is not shared.
+        """
+        if self.steps_per_second <= 0:
+            return None
+        made, total = self.steps
+        return max((total - made) / self.steps_per_second, *(job.eta_s or 0.0 for job in self.alive))
+
+
+@dataclass
+class ProgressReader:
+    """Reads one sweep again and again, for a watch: the plan only when it has changed.
+
+    A read is 3 requests and one more for every 5,000 jobs.
+    """
+
+    blobs: BlobStore
+    sweep: str
+    silent_after_s: float
+    """A running job whose manifest is older has no living worker: the protocol's visibility timeout."""
+    _plan: tuple[str, Plan] | None = field(default=None, init=False)
+
+    def read(self) -> SweepProgress:
+        """Return the sweep as it is now. Raises InputError where there is no such sweep, and StorageError."""
+        plan = self._current_plan()
+        seen = {
+            blob.name.rpartition("/")[2]: blob for blob in self.blobs.list(names.SWEEPS, names.manifests(self.sweep))
+        }
+        totals = [int(planned.differs.get("timesteps", plan.common.timesteps)) for planned in plan.sets]
+        jobs = tuple(
+            job_progress(planned, totals[planned.set], seen.get(planned.id), self.silent_after_s)
+            for planned in plan.jobs
+        )
+        return SweepProgress(plan, jobs, read_hold(self.blobs, self.sweep))
+
+    def _current_plan(self) -> Plan:
+        name = names.plan(self.sweep)
+        etag = next((blob.etag for blob in self.blobs.list(names.SWEEPS, name) if blob.name == name), None)
+        if etag is not None and self._plan is not None and self._plan[0] == etag:
+            return self._plan[1]
+        self._plan = read_plan(self.blobs, self.sweep)
+        return self._plan[1]
+
+
+def read_plan(blobs: BlobStore, sweep: str) -> tuple[str, Plan]:
+    """Return a plan and its ETag. Raises InputError that names the sweeps there are."""
+    found = blobs.get(names.SWEEPS, names.plan(sweep))
+    if found is None:
+        known = ", ".join(sweeps(blobs)) or "there is none yet; tranquility enqueue SWEEP.yaml makes one"
+        raise InputError(f"There is no sweep {sweep!r} on this target. Sweeps: {known}.")
+    return found.etag, Plan.model_validate_json(found.body)
+
+
+def sweeps(blobs: BlobStore) -> Iterator[str]:
+    """Yield the names of all sweeps."""
+    return blobs.folders(names.SWEEPS)
+
+
+def job_progress(planned: PlannedJob, total: int, blob: Listed | None, silent_after_s: float) -> JobProgress:
+    """Return a job's progress from its listed manifest; without one it was never claimed."""
+    job = JobProgress(planned.id, planned.set, planned.seed, total)
+    if blob is None:
+        return job
+    try:
+        return _from_metadata(job, blob, silent_after_s)
+    except (ValueError, KeyError, ValidationError) as error:
+        reason = f"its manifest is listed with metadata that this release cannot read: {error!r}"
+        return JobProgress(planned.id, planned.set, planned.seed, total, "silent", reason=reason, age_s=blob.age_s)
+
+
+def _from_metadata(job: JobProgress, blob: Listed, silent_after_s: float) -> JobProgress:
+    listed = blob.metadata
+    latest, trail, score = listed.get("latest"), listed.get("trail"), listed.get("score")
+    return JobProgress(
+        id=job.id,
+        set=job.set,
+        seed=job.seed,
+        total=job.total,
+        state=_state(listed["status"], "evaluating" in listed, blob.age_s > silent_after_s),
+        step=int(listed["step"]),
+        reached=int(listed["reached"]),
+        latest_return=float(latest) if latest else None,
+        trail=tuple(float(value) for value in trail.split(",")) if trail else (),
+        attempts=int(listed["attempts"]),
+        evictions=int(listed["evictions"]),
+        lost_steps=int(listed["lost"]),
+        steps_per_second=float(listed["rate"]),
+        seconds=float(listed["seconds"]),
+        worker=listed.get("worker", ""),
+        exact=listed["exact"] == "yes",
+        releases=tuple(filter(None, listed.get("releases", "").split(","))),
+        reason=listed.get("reason", ""),
+        score=EvaluationSummary.model_validate_json(score) if score else None,
+        age_s=blob.age_s,
+    )
+
+
+def _state(status: str, evaluating: bool, old: bool) -> State:
+    match status:
+        case "planned" | "released":
+            return "waiting"
+        case "running":
+            return "silent" if old else "evaluating" if evaluating else "running"
+        case "done" | "failed" | "poisoned" | "cancelled":
+            return status
+    raise ValueError(f"status {status!r}")

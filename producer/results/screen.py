@@ -1,0 +1,244 @@
+"""How a moment of a sweep looks on a terminal: one renderer for watch, status and `local run`."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from producer.results.progress import ALIVE, JobProgress, State
+from producer.results.view import Tone, View
+from producer.results.words import duration, number, plural, set_label, short, sparkline
+
+WIDE = 100
+"""Columns from which on there is room for the worker and long sparklines."""
+STYLE: dict[State, str] = {
+    "waiting": "dim",
+    "running": "cyan",
+    "evaluating": "blue",
+    "silent": "yellow",
+    "done": "green",
+    "failed": "red",
+    "poisoned": "red",
+    "cancelled": "magenta",
+}
+TONE: dict[Tone, str] = {"good": "green", "bad": "yellow", "plain": ""}
+ORDER: tuple[State, ...] = ("silent", "running", "evaluating", "failed", "poisoned", "waiting", "done", "cancelled")
+"""Who is shown first where not all jobs fit."""
+SHOWN_HAPPENINGS = 5
+LEAST_JOBS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Room on the terminal."""
+
+    width: int
+    height: int | None = None
+    """Lines; None = as many as it takes."""
+    ascii_only: bool = False
+
+    @property
+    def wide(self) -> bool:
+        """Return whether the wide form fits."""
+        return self.width >= WIDE
+
+
+def screen(view: View, size: Size) -> RenderableType:
+    """Return the whole picture, at most `size.height` lines high."""
+    head = [*_head(view, size), *(Text(f"! {reason}", "yellow") for reason in view.why_idle)]
+    tail = _happenings(view)
+    used = sum(_lines(part, size.width) for part in head) + 1
+    if size.height is None:
+        jobs_room = workers_room = None
+    else:
+        free = size.height - used - 1
+        tail = tail[-max(0, min(SHOWN_HAPPENINGS, free - LEAST_JOBS - 2)) :] if free > LEAST_JOBS + 2 else []
+        free -= len(tail) + bool(tail)
+        workers_room = max(0, min(len(view.fleet.slots), (free - 4) // 3))
+        jobs_room = max(1, free - 1 - (workers_room + 2 if workers_room else 0))
+    parts: list[RenderableType] = [*head, Text(), *_jobs(view, size, jobs_room)]
+    if view.fleet.slots and workers_room != 0:
+        parts += [Text(), *_workers(view, size, workers_room)]
+    if tail:
+        parts += [Text(), *tail]
+    return Group(*parts)
+
+
+def _lines(text: RenderableType, width: int) -> int:
+    return -(-max(1, text.cell_len) // width) if isinstance(text, Text) else 1
+
+
+# ---- the head --------------------------------------------------------------------------------------------------------
+
+
+def _head(view: View, size: Size) -> list[RenderableType]:
+    lines: list[RenderableType] = [_bar(view, size), Text(_jobs_line(view)), Text(_fleet_line(view))]
+    if view.cost is not None:
+        lines.append(Text(_cost_line(view)))
+    return lines
+
+
+def _bar(view: View, size: Size) -> Table:
+    sweep = view.sweep
+    made, total = sweep.steps
+    if sweep.finished:
+        eta = "finished"
+    elif sweep.eta_s is None:
+        eta = "ETA unknown"
+    else:
+        eta = f"ETA {duration(sweep.eta_s)}"
+    grid = Table.grid(padding=(0, 1), expand=False)
+    share = f"{100 * made / total:.0f} %" if total else "0 %"
+    text = f"{share}  {short(made)}/{short(total)} steps  {eta}"
+    room = max(8, size.width - len(sweep.sweep) - len(text) - 3)
+    bar: RenderableType = ProgressBar(total=max(total, 1), completed=made, width=room)
+    grid.add_row(Text(sweep.sweep, "bold"), bar, Text(text))
+    return grid
+
+
+def _jobs_line(view: View) -> str:
+    sweep = view.sweep
+    states = [f"{sweep.counts[state]:,} {state}" for state in ORDER if sweep.counts.get(state)]
+    evicted = plural(sweep.evictions, "eviction")
+    lost = f" ({sweep.lost_steps:,} steps made twice)" if sweep.lost_steps else ""
+    return f"jobs   {', '.join(states) or 'none'}  ·  {evicted}{lost}"
+
+
+def _fleet_line(view: View) -> str:
+    fleet = view.fleet
+    parts = [f"{view.sweep.steps_per_second:,.0f} steps/s", f"queue {fleet.queued:,}"]
+    if fleet.poisoned:
+        parts.append(f"poison {fleet.poisoned:,}")
+    if fleet.set is not None:
+        most = f" of {view.max_instances}" if view.max_instances else ""
+        parts.append(f"capacity {fleet.set.capacity}{most}")
+        parts.append(_instances(view))
+    idle = sum(slot.alive and slot.seen.report.state == "idle" for slot in fleet.slots)
+    parts.append(f"slots {fleet.busy} busy, {idle} idle")
+    return f"fleet  {'  ·  '.join(parts)}"
+
+
+def _instances(view: View) -> str:
+    states: dict[str, int] = {}
+    for vm in view.fleet.set.instances if view.fleet.set else ():
+        states[vm.state] = states.get(vm.state, 0) + 1
+    count = sum(states.values())
+    if len(states) == 1:
+        (state,) = states
+        return f"{plural(count, 'VM')} {state}"
+    mixed = ", ".join(f"{number} {state}" for state, number in sorted(states.items()))
+    return f"{plural(count, 'VM')}{f' ({mixed})' if mixed else ''}"
+
+
+def _cost_line(view: View) -> str:
+    cost = view.cost
+    if cost is None:
+        return ""
+    parts = [f"{cost}"]
+    budget = view.sweep.plan.budget_usd
+    if budget is not None:
+        parts[0] += f" of {budget:,.2f} $"
+    if cost.lost_usd >= 0.005:
+        parts.append(f"{cost.lost_usd:.2f} $ lost to evictions")
+    if cost.saved_usd is not None:
+        parts.append(f"{cost.saved_usd:.2f} $ saved against regular VMs")
+    return f"spend  {'  ·  '.join(parts)}"
+
+
+# ---- jobs ------------------------------------------------------------------------------------------------------------
+
+
+def _jobs(view: View, size: Size, room: int | None) -> Iterator[RenderableType]:
+    jobs = view.sweep.jobs
+    shown: Sequence[JobProgress] = jobs
+    if room is not None and len(jobs) > room:
+        shown = chosen(jobs, max(1, room - 1))
+    yield _job_table(view, size, shown)
+    hidden = {job.id for job in jobs} - {job.id for job in shown}
+    if hidden:
+        states: dict[State, int] = {}
+        for job in jobs:
+            if job.id in hidden:
+                states[job.state] = states.get(job.state, 0) + 1
+        rest = ", ".join(f"{states[state]:,} {state}" for state in ORDER if state in states)
+        yield Text(f"… and {rest}", "dim")
+
+
+def chosen(jobs: Sequence[JobProgress], room: int) -> Sequence[JobProgress]:
+    """Return the jobs to show where not all fit: those that someone may want to act on first, and moving ones."""
+    ranked = sorted(jobs, key=lambda job: (ORDER.index(job.state), -job.shown_step))
+    return ranked[:room]
+
+
+def _job_table(view: View, size: Size, jobs: Sequence[JobProgress]) -> Table:
+    sets = view.sweep.plan.sets
+    with_sets = len(sets) > 1
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), expand=True, header_style="dim")
+    table.add_column("JOB", no_wrap=True, width=12 if size.wide else 6)
+    if with_sets:
+        table.add_column("SET", no_wrap=True, ratio=1, overflow="ellipsis")
+    table.add_column("SEED", no_wrap=True, justify="right", width=4)
+    table.add_column("STATE", no_wrap=True, width=10)
+    table.add_column("STEP", no_wrap=True, justify="right", width=11)
+    table.add_column("/S", no_wrap=True, justify="right", width=4)
+    table.add_column("RETURN", no_wrap=True, justify="right", width=6)
+    table.add_column("", no_wrap=True, width=16 if size.wide else 8)
+    table.add_column("TRY", no_wrap=True, justify="right", width=3)
+    table.add_column("EV", no_wrap=True, justify="right", width=2)
+    table.add_column("ETA", no_wrap=True, justify="right", width=6)
+    if size.wide:
+        table.add_column("WORKER", no_wrap=True, max_width=20, overflow="ellipsis")
+    for job in jobs:
+        cells = [job.id[:12] if size.wide else job.id[:6]]
+        if with_sets:
+            cells.append(set_label(sets[job.set].differs))
+        table.add_row(*cells, *_cells(job, size))
+    return table
+
+
+def _cells(job: JobProgress, size: Size) -> Iterator[RenderableType]:
+    yield str(job.seed)
+    yield Text(job.state, STYLE[job.state])
+    yield f"{short(job.shown_step)}/{short(job.total)}"
+    yield short(job.steps_per_second) if job.state in ALIVE else ""
+    yield number(job.score.mean if job.score else job.latest_return)
+    yield sparkline(job.trail, 16 if size.wide else 8, ascii_only=size.ascii_only)
+    yield str(job.attempts or "")
+    yield str(job.evictions or "")
+    yield _eta(job)
+    if size.wide:
+        yield job.worker if not job.terminal else ""
+
+
+def _eta(job: JobProgress) -> str:
+    if job.state == "silent":
+        return duration(job.age_s)
+    return duration(job.eta_s) if job.eta_s else ""
+
+
+# ---- workers and what happened --------------------------------------------------------------------------------------
+
+
+def _workers(view: View, size: Size, room: int | None) -> Iterator[RenderableType]:
+    slots = sorted(view.fleet.slots, key=lambda slot: (slot.alive, slot.name))
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), expand=False, header_style="dim")
+    for name, width in (("WORKER", None), ("STATE", 9), ("JOB", 6), ("HEARTBEAT", 9)):
+        table.add_column(name, no_wrap=True, width=width, max_width=size.width - 30, overflow="ellipsis")
+    for slot in slots[:room]:
+        report = slot.seen.report
+        state = slot.flag or report.state if slot.alive else "silent"
+        style = "yellow" if not slot.alive or slot.flag else "cyan" if report.state == "busy" else ""
+        table.add_row(slot.name, Text(state, style), (report.job or "")[:6], f"{duration(slot.seen.age_s)}")
+    yield table
+    if room is not None and len(slots) > room:
+        yield Text(f"… and {plural(len(slots) - room, 'worker')}", "dim")
+
+
+def _happenings(view: View) -> list[Text]:
+    return [
+        Text(f"{one.clock} {one.text}".strip(), TONE[one.tone], no_wrap=True, overflow="ellipsis")
+        for one in view.happened[-SHOWN_HAPPENINGS:]
+    ]

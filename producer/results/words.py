@@ -1,0 +1,79 @@
+"""How numbers are written for people, in tables of a fixed width."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+BARS = "▁▂▃▄▅▆▇█"
+ASCII_BARS = "_.-=+*%#"
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time in at most 7 characters: `45 s`, `12 min`, `1 h 05`, `3 d 04`."""
+    whole = round(seconds)
+    if whole < 100:
+        return f"{whole} s"
+    minutes = round(seconds / 60)
+    if minutes < 100:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes:02d}"
+    days, hours = divmod(round(seconds / 3600), 24)
+    return f"{days} d {hours:02d}"
+
+
+def short(count: float) -> str:
+    """Return a count in at most 5 characters: `950`, `45.0k`, `200k`, `1.50M`, `12.5M`."""
+    for unit, size in (("", 1.0), ("k", 1e3), ("M", 1e6), ("G", 1e9)):
+        value = count / size
+        if value < 999.5:
+            digits = 0 if not unit or value >= 99.95 else 1 if value >= 9.995 or unit == "k" else 2
+            return f"{value:.{digits}f}{unit}"
+    return f"{count / 1e12:.2g}T"
+
+
+def money(usd: float) -> str:
+    """Return an amount: cents below 100 $, and what is below a cent as such."""
+    if 0 < usd < 0.005:
+        return "<0.01 $"
+    return f"{usd:,.2f} $" if usd < 100 else f"{usd:,.0f} $"
+
+
+def number(value: float | None, digits: int = 0) -> str:
+    """Return a return or a score; a minus sign that a person can see, and nothing for nothing."""
+    if value is None:
+        return ""
+    text = f"{value:.{digits}f}"
+    return "0" if text == "-0" else text.replace("-", "−")
+
+
+def sparkline(values: Sequence[float], width: int, *, ascii_only: bool = False) -> str:
+    """Return the last `width` values as bars between their own lowest and highest."""
+    shown = values[-width:]
+    if len(shown) < 2:
+        return ""
+    bars = ASCII_BARS if ascii_only else BARS
+    low, high = min(shown), max(shown)
+    if high - low < 1e-9:
+        return bars[len(bars) // 2 - 1] * len(shown)
+    return "".join(bars[min(len(bars) - 1, int((value - low) / (high - low) * len(bars)))] for value in shown)
+
+
+def set_label(differs: Mapping[str, Any]) -> str:
+    """Return what tells a hyperparameter set from the others of its sweep."""
+    return " ".join(f"{key.removeprefix('policy_kwargs.')}={_value(value)}" for key, value in differs.items()) or "all"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list | tuple):
+        return "×".join(_value(part) for part in value)
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{_value(part)}" for key, part in value.items()) + "}"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def plural(count: int, noun: str) -> str:
+    """Return a count with its noun."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

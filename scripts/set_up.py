@@ -1,0 +1,139 @@
+"""Make .venv: the CPU build of torch, the locked dependencies, this project, Azurite. Standard library only.
+
+Called by the Makefile; does nothing where what it would do is done.
+"""
+
+import argparse
+import hashlib
+import importlib.util
+import json
+import platform
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+CONSTRAINTS = ROOT / "constraints.txt"
+VENV = ROOT / ".venv"
+PYTHON = VENV / "bin" / "python"
+STAMP = VENV / "set-up"
+AZURITE = ROOT / "producer" / "emulator" / "azurite"
+EXTRAS = "worker,local,dev"
+REACHABLE_WITHIN_S = 5
+
+
+def main() -> None:
+    """Set up, or say in one message why that is not possible."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--torch-index", default="", help="index with CPU builds of torch; empty = the default index")
+    arguments = parser.parse_args()
+    wanted = fingerprint()
+    if STAMP.exists() and STAMP.read_text() == wanted:
+        return
+    check_python()
+    say(f"Setting up {VENV} (once; a few minutes and about 2 GB)")
+    run(sys.executable, "-m", "venv", "--clear", str(VENV))
+    pip("--upgrade", "pip")
+    install_torch(arguments.torch_index)
+    pip("-c", str(CONSTRAINTS), "-e", f"{ROOT}[{EXTRAS}]")
+    refuse_cuda(installed())
+    run(str(PYTHON), "-m", "producer.emulator.azurite", "install", str(VENV / "azurite"), cwd=ROOT)
+    STAMP.write_text(wanted)
+
+
+def fingerprint() -> str:
+    """Return a hash of all that decides what is installed."""
+    files = [ROOT / "pyproject.toml", CONSTRAINTS, Path(__file__), *sorted(AZURITE.glob("package*.json"))]
+    content = b"".join(file.read_bytes() for file in files) + sys.version.encode() + str(ROOT).encode()
+    return hashlib.sha256(content).hexdigest()
+
+
+def check_python() -> None:
+    """Stop where this Python is not one of ours, or cannot make virtual environments."""
+    if not (3, 11) <= sys.version_info[:2] <= (3, 13):
+        stop(f"Python 3.11, 3.12 or 3.13 is needed; this is {platform.python_version()}. Try: make PYTHON=python3.12")
+    if importlib.util.find_spec("ensurepip") is None or importlib.util.find_spec("venv") is None:
+        version = f"{sys.version_info.major}.{sys.version_info.minor}"
+        stop(
+            f"This Python cannot make virtual environments. On Debian and Ubuntu: apt-get install python{version}-venv"
+        )
+
+
+def install_torch(index: str) -> None:
+    """Install the CPU build of torch, which on Linux is not what PyPI has."""
+    requirement = next(line for line in CONSTRAINTS.read_text().splitlines() if line.startswith("torch=="))
+    if platform.system() != "Linux":
+        index = ""  # PyPI's wheels for macOS are CPU builds
+    if index and reachable(index):
+        say(f"torch comes from {index}")
+        pip("-c", str(CONSTRAINTS), f"{requirement}+cpu", "--extra-index-url", index)  # its CPU builds are named +cpu
+        return
+    if index:
+        say(f"{index} cannot be reached; looking for torch elsewhere")
+    refuse_cuda(would_install(requirement))
+    pip("-c", str(CONSTRAINTS), requirement)
+
+
+def reachable(index: str) -> bool:
+    """Return whether `index` answers within seconds."""
+    try:
+        with urllib.request.urlopen(f"{index}/torch/", timeout=REACHABLE_WITHIN_S):  # noqa: S310 - a URL of the Makefile
+            return True
+    except (urllib.error.URLError, OSError, ValueError):
+        return False
+
+
+def would_install(requirement: str) -> list[str]:
+    """Return the names of all packages that `requirement` brings; asks for metadata, downloads no CUDA."""
+    command = [str(PYTHON), "-m", "pip", "install", "--quiet", "--dry-run", "--report", "-", requirement]
+    report = subprocess.run(command, capture_output=True, text=True, check=False)
+    if report.returncode:
+        stop(f"torch is not to be had:\n{report.stderr.strip()}")
+    return [package["metadata"]["name"] for package in json.loads(report.stdout)["install"]]
+
+
+def installed() -> list[str]:
+    """Return the names of the installed packages."""
+    command = [str(PYTHON), "-m", "pip", "list", "--format=json"]
+    listing = subprocess.run(command, capture_output=True, text=True, check=True)
+    return [package["name"] for package in json.loads(listing.stdout)]
+
+
+def refuse_cuda(packages: list[str]) -> None:
+    """Stop where a CUDA build came, or would come."""
+    cuda = sorted(name for name in packages if name.startswith("nvidia-"))
+    if cuda:
+        stop(
+            f"This would be torch with CUDA ({len(cuda)} packages such as {cuda[0]}, several GB), which is not "
+            "used here. Name an index with CPU builds that this machine reaches: make TORCH_INDEX=https://…, or install "
+            "a CPU wheel's folder by PIP_FIND_LINKS=FOLDER."
+        )
+
+
+def pip(*arguments: str) -> None:
+    """Install into .venv."""
+    run(str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments)
+
+
+def run(*command: str, cwd: Path | None = None) -> None:
+    """Run a command that has to succeed."""
+    done = subprocess.run(command, check=False, cwd=cwd)
+    if done.returncode:
+        stop(f"This failed: {' '.join(command)}")
+
+
+def say(text: str) -> None:
+    """Tell the person."""
+    sys.stderr.write(f"{text}\n")
+
+
+def stop(text: str) -> None:
+    """Tell the person what to do, and end."""
+    say(text)
+    raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

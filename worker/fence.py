@@ -1,0 +1,102 @@
+"""A claim: the only way to write a job's manifest (rules 2 and 3)."""
+
+import contextlib
+from collections.abc import Callable
+
+from pydantic import ValidationError
+
+from worker.contract import names
+from worker.contract.errors import ConditionFailed, OwnershipLost, StorageUnavailable
+from worker.contract.job import Job
+from worker.contract.manifest import Manifest
+from worker.contract.records import Absent, BlobStore, Unchanged
+from worker.contract.runtime import Runtime
+from worker.decisions import Seen
+
+REWRITES = 5
+"""So often an ambiguous answer is asked about before the storage is taken for out of order."""
+
+
+def read_manifest(blobs: BlobStore, sweep: str, job: str) -> Seen | None:
+    """Return a job's manifest, or None where it was never claimed.
+
+    Raises:
+        StorageUnavailable: also where what lies there is no manifest of this release; a person must look at it.
+    """
+    found = blobs.get(names.SWEEPS, names.manifest(sweep, job))
+    if found is None:
+        return None
+    try:
+        return Seen(Manifest.model_validate_json(found.body), found.etag, found.age_s)
+    except ValidationError as error:
+        detail = error.errors(include_url=False, include_input=False)[0]["msg"]
+        raise StorageUnavailable(f"The manifest of {sweep}/{job} cannot be read by this release: {detail}.") from error
+
+
+class Fence:
+    """A job's manifest as this claim wrote it last. One write at a time, from whichever thread."""
+
+    def __init__(self, blobs: BlobStore, runtime: Runtime, manifest: Manifest, etag: str) -> None:
+        self._blobs = blobs
+        self._runtime = runtime
+        self._lock = runtime.lock()
+        self._etag = etag
+        self._written_s = runtime.monotonic()
+        self.manifest = manifest
+
+    @property
+    def job(self) -> Job:
+        """Return the claimed job."""
+        return self.manifest.job
+
+    def age_s(self) -> float:
+        """Return the seconds since the last write that succeeded."""
+        return self._runtime.monotonic() - self._written_s
+
+    def write(self, change: Callable[[Manifest], Manifest]) -> tuple[Manifest, Manifest]:
+        """Write what `change` makes of the manifest, and return the manifest before and after.
+
+        Raises:
+            OwnershipLost: another claim wrote the manifest, or the sweep was deleted.
+            StorageUnavailable: whether the write took effect is unknown; the next one finds out.
+        """
+        with self._lock:
+            before = self.manifest
+            after = change(before)
+            if after.nonce != before.nonce:
+                raise OwnershipLost("A claim never changes its nonce.")
+            self._etag = _put(self._blobs, after, self._etag)
+            self.manifest = after
+            self._written_s = self._runtime.monotonic()
+            return before, after
+
+    def still_mine(self) -> bool:
+        """Return whether the stored manifest is of this claim."""
+        seen = read_manifest(self._blobs, self.job.sweep, self.job.id)
+        return seen is not None and seen.manifest.nonce == self.manifest.nonce
+
+
+def create(blobs: BlobStore, runtime: Runtime, manifest: Manifest, seen: Seen | None) -> Fence:
+    """Claim: write `manifest` over what was seen. Raises OwnershipLost where another claim was quicker."""
+    return Fence(blobs, runtime, manifest, _put(blobs, manifest, seen.etag if seen else None))
+
+
+def _put(blobs: BlobStore, manifest: Manifest, etag: str | None) -> str:
+    """Write with If-Match on `etag` (None: If-None-Match), and settle ambiguous answers by reading again."""
+    job = manifest.job
+    name = names.manifest(job.sweep, job.id)
+    body = manifest.canonical()
+    for _ in range(REWRITES):
+        condition = Absent() if etag is None else Unchanged(etag)
+        with contextlib.suppress(ConditionFailed):
+            return blobs.put(names.SWEEPS, name, body, condition, manifest.metadata())
+        found = blobs.get(names.SWEEPS, name)
+        if found is None:
+            raise OwnershipLost("The manifest is gone: the sweep was deleted.")
+        if found.body == body:
+            return found.etag  # ours, written by a request whose answer was lost
+        stored = Manifest.model_validate_json(found.body)
+        if stored.nonce != manifest.nonce:
+            raise OwnershipLost(f"Epoch {stored.epoch} belongs to {stored.worker or 'a person'}.")
+        etag = found.etag  # an earlier write of ours came late: write over it
+    raise StorageUnavailable(f"{REWRITES} conditional writes of {name} in a row met a change of our own.")

@@ -1,0 +1,95 @@
+"""Starting a slot: settings and clients in, exit status out."""
+
+import signal
+import threading
+from pathlib import Path
+
+from worker.contract import azure, log, names
+from worker.contract.errors import StorageError
+from worker.contract.queue import AzureQueue
+from worker.contract.records import AzureBlobs
+from worker.contract.runtime import RealRuntime, Runtime
+from worker.contract.settings import Target, WorkerSettings
+from worker.job_log import LogBook
+from worker.liveness import Liveness
+from worker.loop import Loop
+from worker.notify import Supervisor
+from worker.presence import Presence
+from worker.sac_trainers import sac_trainers
+from worker.signs import Signs
+from worker.slot import Slot
+from worker.stop import StopRequest
+from worker.vm.metadata import name_of_this_vm
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def run_slot(settings: WorkerSettings, number: int) -> int:
+    """Run slot `number` of this VM until it is told to stop; return the process's exit status."""
+    # Before any thread is started, so that all of them inherit it: the signals wait for the thread that takes them.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    runtime = RealRuntime()
+    stop = StopRequest(runtime)
+    threading.Thread(target=_await_signal, args=(stop,), name="signals", daemon=True).start()
+    supervisor = Supervisor()
+    slot = _assemble(settings, number, runtime, stop)
+    slot.log.info("slot.started", slot=slot.name, release=slot.release)
+    presence = Presence(slot, supervisor)
+    supervisor.ready()
+    slot.signs.idle(boot_seconds=max(0.0, runtime.monotonic() - settings.booted_s))
+    _let_the_pulse_be_seen(slot)
+    try:
+        return Loop(slot).run()
+    finally:
+        supervisor.stopping()
+        presence.join()
+
+
+def _assemble(settings: WorkerSettings, number: int, runtime: Runtime, stop: StopRequest) -> Slot:
+    book = LogBook()
+    logger = log.configure(settings.log_level, settings.log_format, sink=book.record)
+    target = Target.read(settings.target)
+    liveness = Liveness(runtime)
+    identity = azure.credential(target)
+    queues = azure.queue_service(target, identity, liveness.request_returned)
+    trainers = sac_trainers()
+    vm = settings.vm or name_of_this_vm()
+    return Slot(
+        vm=vm,
+        number=number,
+        release=target.release,
+        blobs=AzureBlobs(azure.blob_service(target, identity, liveness.request_returned)),
+        jobs=AzureQueue(queues.get_queue_client(names.JOBS_QUEUE)),
+        poison=AzureQueue(queues.get_queue_client(names.POISON_QUEUE)),
+        trainers=trainers,
+        runtime=runtime,
+        durations=settings.protocol(target),
+        runtime_directory=settings.runtime_directory,
+        liveness=liveness,
+        stop=stop,
+        log=logger.bind(worker=f"{vm}/{number}"),
+        book=book,
+        signs=Signs(vm, number, target.release, trainers.fingerprint, runtime),
+    )
+
+
+def _await_signal(stop: StopRequest) -> None:
+    # sigwait in a thread of its own: an Event set inside a signal handler can deadlock with a wait on it.
+    signal.sigwait(STOP_SIGNALS)
+    stop.ask("stopped")
+
+
+def _let_the_pulse_be_seen(slot: Slot) -> None:
+    """Pulse, and let the first receive of a VM come a while after its first pulse (rule 12).
+
+    A wake that is about to clear the set reads the pulse once more before it does.
+    """
+    path: Path = slot.runtime_directory / "first-pulse"
+    if not path.exists():
+        try:
+            slot.control.pulse(slot.name)
+        except StorageError as error:
+            slot.log.warning("pulse.failed", error=str(error), next="the first receive waits all the same")
+        path.write_text(str(slot.runtime.monotonic()))
+    passed_s = slot.runtime.monotonic() - float(path.read_text())
+    slot.runtime.wait(slot.stop.event, max(0.0, slot.durations.first_receive_after_pulse_s - passed_s))

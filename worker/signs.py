@@ -1,0 +1,61 @@
+"""What a slot says of itself: its report, kept up to date by the loop and published by its presence."""
+
+from collections.abc import Mapping
+
+from worker.contract.control import Flag, SlotReport
+from worker.contract.runtime import Runtime
+
+
+class Signs:
+    """The slot's current state; whoever publishes it waits for `changed`."""
+
+    def __init__(self, vm: str, slot: int, release: str, fingerprint: Mapping[str, str], runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._lock = runtime.lock()
+        self._idle_since_s = self._committed_s = runtime.monotonic()
+        cpu = fingerprint.get("cpu", "")
+        self._report = SlotReport(vm=vm, slot=slot, state="starting", release=release, cpu=cpu)
+        self.changed = runtime.event()
+
+    def idle(self, boot_seconds: float | None = None) -> None:
+        """The slot waits for work; `boot_seconds` is said with the first wait of a process."""
+        with self._lock:
+            if self._report.state != "idle":
+                self._idle_since_s = self._runtime.monotonic()
+            update: dict[str, object] = {"state": "idle", "sweep": "", "job": None, "answers": None}
+            if boot_seconds is not None:
+                update["boot_seconds"] = boot_seconds
+            self._become(update)
+
+    def busy(self, sweep: str, job: str) -> None:
+        """The slot trains."""
+        with self._lock:
+            self._become({"state": "busy", "sweep": sweep, "job": job, "answers": None})
+
+    def answers(self, flag: Flag) -> None:
+        """The slot has read a flag, and receives nothing while that stands."""
+        with self._lock:
+            self._become({"state": "idle", "sweep": "", "job": None, "answers": flag})
+
+    def stopped(self) -> None:
+        """The slot's process ends in order."""
+        with self._lock:
+            self._become({"state": "stopped", "sweep": "", "job": None})
+
+    def committed(self) -> None:
+        """The slot made something durable."""
+        with self._lock:
+            self._committed_s = self._runtime.monotonic()
+
+    def report(self) -> SlotReport:
+        """Return the report as of now."""
+        with self._lock:
+            now_s = self._runtime.monotonic()
+            idle_s = now_s - self._idle_since_s if self._report.state == "idle" else 0.0
+            return self._report.model_copy(update={"idle_s": idle_s, "since_commit_s": now_s - self._committed_s})
+
+    def _become(self, update: Mapping[str, object]) -> None:
+        after = self._report.model_copy(update=dict(update))
+        if after != self._report:
+            self._report = after
+            self.changed.set()

@@ -1,0 +1,48 @@
+"""The fingerprint of this machine. PyTorch promises equal bits on equal machines only."""
+
+import platform
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+from worker.snapshot.fingerprint import Fingerprint
+
+PACKAGES = ("torch", "numpy", "gymnasium", "stable-baselines3", "box2d")
+CPU_LINES = ("model name", "cpu family", "model", "stepping")
+"""Lines of /proc/cpuinfo; on a virtual machine the name alone may be no more than the brand."""
+
+
+def fingerprint() -> Fingerprint:
+    """Return CPU, instruction set, BLAS, C library, thread count and the versions of what computes."""
+    return {
+        "cpu": _cpu(),
+        "isa": torch.backends.cpu.get_cpu_capability(),
+        "blas": _blas(),
+        "libc": "-".join(platform.libc_ver()),
+        "machine": platform.machine(),
+        "threads": str(torch.get_num_threads()),
+        **{package: _version(package) for package in PACKAGES},
+    }
+
+
+def _cpu() -> str:
+    source = Path("/proc/cpuinfo")
+    if not source.exists():
+        return platform.processor()
+    first = source.read_text().split("\n\n", 1)[0]
+    lines = (line.partition(":") for line in first.splitlines())
+    values = {name.strip(): value.strip() for name, _, value in lines}
+    return " / ".join(values[name] for name in CPU_LINES if name in values)
+
+
+def _blas() -> str:
+    settings = torch.__config__.show()
+    return next((part.strip() for part in settings.split(",") if "BLAS_INFO=" in part), "unknown").split("=")[-1]
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "absent"
