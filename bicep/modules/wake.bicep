@@ -162,7 +162,7 @@ var raise = {
       commit: '''@outputs('memory')['commit']'''
       says: '''@{if(less(add(outputs('memory')['raises'], 1), parameters('fruitlessRaises')), 'raised', concat('raised ', add(outputs('memory')['raises'], 1), ' times without a commit in between: the next raise comes ', parameters('rest_s'), ' s after this one, unless a job commits'))}'''
     },
-    { refused: ['Succeeded', 'Skipped'] }
+    { grow: answered, refused: ['Succeeded', 'Skipped'] } // no grow at all, no memory of one
   )
 }
 
