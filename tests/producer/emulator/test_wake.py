@@ -211,6 +211,14 @@ def test_where_quota_refuses_it_raises_by_one(wake: Wake, refusal: HttpAnswer) -
     assert remembered(cloud)[0] == 1
 
 
+def test_one_less_than_two_is_still_worth_a_try(wake: Wake) -> None:
+    cloud = Cloud(capacity=2, count=32)
+    cloud.age("pulse", 50)
+    cloud.answers["PATCH set"] = [QUOTA]
+    wake.run(cloud)
+    assert cloud.patches() == [4, 3]
+
+
 def test_an_allocation_that_failed_after_the_last_raise_makes_it_raise_by_one(wake: Wake) -> None:
     cloud = Cloud(capacity=2, count=80)
     cloud.age("pulse", 50)
@@ -358,9 +366,11 @@ def test_after_three_raises_without_a_commit_it_raises_once_in_six_hours_and_say
 def test_the_memory_tells_a_person_when_the_next_raise_comes(wake: Wake) -> None:
     cloud = Cloud(count=80)
     said = []
-    for _ in range(3):
+    for raises in (1, 2, 3):
         evict_and_run(wake, cloud)
-        said.append(json.loads(cloud.calls[-1].body or b"")["says"])
+        memory = json.loads(cloud.calls[-1].body or b"")
+        assert (memory["raises"], memory["commit"]) == (raises, "none")
+        said.append(memory["says"])
     assert said[0] == said[1] == "raised"
     assert "3 times without a commit in between: the next raise comes 21600 s after this one" in said[2]
 
