@@ -4,6 +4,7 @@ from typing import Final
 
 from worker import decisions, fence
 from worker.contract.control import hold_on
+from worker.contract.endings import ended_unclaimed
 from worker.contract.errors import AccessDenied, MessageRejected, NewerSchema, OwnershipLost, StorageError
 from worker.contract.job import Job, decode
 from worker.contract.manifest import Status
@@ -132,9 +133,7 @@ class Loop:
     def _end(self, job: Job, seen: decisions.Seen | None, lease: Lease, status: Status, reason: str) -> None:
         slot = self._slot
         before = seen.manifest if seen else None
-        manifest = decisions.ended_unclaimed(
-            job, before, status, reason, nonce=slot.runtime.nonce(), message_id=lease.message_id
-        )
+        manifest = ended_unclaimed(job, before, status, reason, nonce=slot.runtime.nonce(), message_id=lease.message_id)
         fence.create(slot.blobs, slot.runtime, manifest, seen)
         slot.log.warning("job.ended", job=job.id, status=status, reason=reason)
         if status == "poisoned":
