@@ -5,15 +5,14 @@ import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
-from azure.core.credentials import AccessToken, TokenCredential
+from azure.core.credentials import TokenCredential
 
 from producer.emulator.azurite import Azurite, install
 from producer.emulator.azurite.prepare import prepare
 from producer.emulator.certificates import Certificates, ensure_certificates
-from producer.emulator.tokens import Identity, TokenAuthority
+from producer.emulator.tokens import DirectCredential, Identity, TokenAuthority
 from worker.contract.azure import blob_service, queue_service
 from worker.contract.settings import Target
 
@@ -21,20 +20,6 @@ ACCOUNTS = tuple(f"test{number:04d}" for number in range(1000))
 TENANT = "72f988bf-0000-4000-8000-2d7cd011db47"
 SUBSCRIPTION = "0b1f6471-1bf0-4dda-aec3-cb9272f09590"
 GROUP_ID = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/tests"
-
-
-class IssuedTokens:
-    """A credential that asks the emulated tenant directly, without the way through IMDS."""
-
-    def __init__(self, authority: TokenAuthority, identity: Identity) -> None:
-        self._authority = authority
-        self._identity = identity
-
-    def get_token(self, *scopes: str, **_: Any) -> AccessToken:
-        """A token for the one scope."""
-        (scope,) = scopes
-        token = self._authority.issue(self._identity, scope.removesuffix("/.default"))
-        return AccessToken(token.text, int(token.expires.timestamp()))
 
 
 @pytest.fixture(scope="session")
@@ -73,7 +58,7 @@ def identity() -> Identity:
 @pytest.fixture(scope="session")
 def credential(token_authority: TokenAuthority, identity: Identity) -> TokenCredential:
     """What the tests' clients authenticate with."""
-    return IssuedTokens(token_authority, identity)
+    return DirectCredential(token_authority, identity)
 
 
 @pytest.fixture(scope="session")

@@ -9,9 +9,9 @@ from typing import Final
 
 from worker.contract.base import STATE_VERSION
 from worker.contract.control import Hold
+from worker.contract.endings import PROCESS_DIED, VM_SILENT, closed
 from worker.contract.job import Job
 from worker.contract.manifest import (
-    EVICTED,
     KEPT_ATTEMPTS,
     KEPT_GENERATIONS,
     Attempt,
@@ -28,9 +28,6 @@ from worker.contract.manifest import (
 FAILURES_UNTIL_POISON: Final = 3
 CLAIMS_UNTIL_POISON: Final = 20
 DELIVERIES_UNTIL_POISON: Final = 20
-
-PROCESS_DIED: Final = "the process died"
-VM_SILENT: Final = "the VM fell silent"
 
 IN_ORDER: Final = frozenset({"evicted", "stopped", "drained", "held"})
 """How a claim ends that is given back: it says nothing about the job."""
@@ -241,24 +238,6 @@ def _episodes(evaluation: PartialEvaluation | None) -> int:
     return len(evaluation.returns) if evaluation else 0
 
 
-def closed(manifest: Manifest, ended: Ended, reason: str = "") -> Manifest:
-    """Return the manifest with its running attempt ended; what was trained after the last commit is counted as lost."""
-    attempt = manifest.attempts[-1]
-    lost = max(0, manifest.reached - manifest.step)
-    evictions = int(ended in EVICTED and reason != PROCESS_DIED)
-    attempt = attempt.model_copy(
-        update={"ended": ended, "reason": reason, "to_step": manifest.step, "reached_step": manifest.reached}
-    )
-    return manifest.model_copy(
-        update={
-            "attempts": (*manifest.attempts[:-1], attempt),
-            "eviction_count": manifest.eviction_count + evictions,
-            "lost_steps": manifest.lost_steps + lost,
-            "reached": manifest.step,
-        }
-    )
-
-
 def given_back(manifest: Manifest, ended: Ended, reason: str = "") -> Manifest:
     """Return the manifest of a job that is released for the next claim, by a stop or an error not its own."""
     counts = manifest.counts
@@ -288,25 +267,6 @@ def finished(manifest: Manifest, status: Status, ended: Ended, outcome: Outcome)
     """Return the terminal manifest."""
     return closed(manifest, ended, outcome.reason).model_copy(
         update={"status": status, "outcome": outcome, "evaluation": None}
-    )
-
-
-def ended_unclaimed(
-    job: Job, before: Manifest | None, status: Status, reason: str, *, nonce: str, message_id: str
-) -> Manifest:
-    """Return the terminal manifest of a job that ends without being trained (poisoned by a backstop, cancelled)."""
-    if before is None:
-        before = Manifest(job=job, status="planned", epoch=0, nonce=nonce)
-    if before.status == "running":
-        before = closed(before, "vanished", VM_SILENT)
-    return before.model_copy(
-        update={
-            "status": status,
-            "epoch": before.epoch + 1,
-            "nonce": nonce,
-            "message_id": message_id,
-            "outcome": Outcome(reason=reason),
-        }
     )
 
 

@@ -4,20 +4,18 @@ from typing import Final
 
 from worker import decisions, fence
 from worker.contract.control import hold_on
+from worker.contract.endings import ended_unclaimed
 from worker.contract.errors import AccessDenied, MessageRejected, NewerSchema, OwnershipLost, StorageError
 from worker.contract.job import Job, decode
 from worker.contract.manifest import Status
 from worker.contract.queue import Message
+from worker.exit_status import LEAVES, STOPPED
 from worker.job_run import run_job
 from worker.lease import Lease
 from worker.plans import Plans
 from worker.poison import send_to_poison
 from worker.slot import Slot
 
-STOPPED: Final = 0
-"""Exit status after a signal: the supervisor may start the slot again."""
-LEAVES: Final = 10
-"""Exit status after an eviction or a drain: the supervisor must not start the slot again."""
 LONGEST_PAUSE_S: Final = 30.0
 
 
@@ -135,9 +133,7 @@ class Loop:
     def _end(self, job: Job, seen: decisions.Seen | None, lease: Lease, status: Status, reason: str) -> None:
         slot = self._slot
         before = seen.manifest if seen else None
-        manifest = decisions.ended_unclaimed(
-            job, before, status, reason, nonce=slot.runtime.nonce(), message_id=lease.message_id
-        )
+        manifest = ended_unclaimed(job, before, status, reason, nonce=slot.runtime.nonce(), message_id=lease.message_id)
         fence.create(slot.blobs, slot.runtime, manifest, seen)
         slot.log.warning("job.ended", job=job.id, status=status, reason=reason)
         if status == "poisoned":

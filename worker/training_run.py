@@ -54,7 +54,10 @@ class Boundary(Protocol):
 
 
 class TrainingRun(Protocol):
-    """One job being trained. `train` is called once; `restore` before it, or not at all."""
+    """One job being trained. `train` is called once; `restore` right before it, or not at all.
+
+    A run draws from the random streams of the whole process: there is one at a time.
+    """
 
     @property
     def step(self) -> int:

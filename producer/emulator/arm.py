@@ -51,10 +51,10 @@ _STATUS_OF = {
 
 @dataclass(frozen=True)
 class ArmSettings:
-    """How this endpoint answers: VMs per page, and the pause between polls that it asks for, in seconds."""
+    """How this endpoint answers: VMs per page, and the pause between polls that it asks for (0: the client's own)."""
 
     page_size: int = 100
-    retry_after_s: float = 1.0
+    retry_after_s: int = 1
     throttle_speed: float = 1.0
 
 
@@ -284,5 +284,5 @@ async def _unknown_path(request: Request, error: Exception) -> Response:
 
 
 def _seconds(duration_s: float) -> str:
-    """Whole seconds, as the header wants; a fraction is kept where it is the whole point (a fleet at tenfold speed)."""
-    return str(math.ceil(duration_s)) if duration_s >= 1 else f"{duration_s:.3g}"
+    """Whole seconds: azure-mgmt-compute raises ValueError at a Retry-After with a fraction."""
+    return str(math.ceil(duration_s))

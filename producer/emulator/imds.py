@@ -5,6 +5,7 @@ one too, for tokens only: it stands for `az login`.
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -138,7 +139,7 @@ class _MetadataRules:
         fault = self._faults.take_answer(request.method, request.url.path)
         response: ASGIApp = self._app
         if fault is not None:
-            headers = {} if fault.retry_after_s is None else {"Retry-After": f"{fault.retry_after_s:g}"}
+            headers = {} if fault.retry_after_s is None else {"Retry-After": str(math.ceil(fault.retry_after_s))}
             response = JSONResponse({"error": fault.code, "error_description": fault.message}, fault.status, headers)
         elif request.headers.get("metadata", "").casefold() != "true":
             response = _bad_request("Bad request. Required metadata header not specified")

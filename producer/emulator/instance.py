@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from producer.emulator.errors import EmulatorError
 from producer.emulator.units import InstanceSpec
 
 KILL_TIMEOUT_S = 20.0
+EVENTS_KEPT = 1000
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Instance:
         self._log_dir = log_dir
         self._ended = ended
         self._changed = threading.Condition()
-        self._events: list[InstanceEvent] = []
+        self._events: deque[InstanceEvent] = deque(maxlen=EVENTS_KEPT)
         self._pids: dict[str, int] = {}
         self._past_pids: set[int] = set()
         self._supervisor: subprocess.Popen[str] | None = None
@@ -74,14 +76,19 @@ class Instance:
         """`systemctl stop` from outside; its end shows in `events`."""
         self._send({"stop": process})
 
+    def cut(self) -> None:
+        """Cut the power: SIGKILL for everything, at once. Does not wait. Safe to repeat."""
+        supervisor = self._supervisor
+        if supervisor is not None and supervisor.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                supervisor.stdin.close()
+
     def kill(self) -> None:
-        """Cut the power: SIGKILL for everything, at once. Returns when all of it is gone. Safe to repeat."""
+        """Cut the power and return when everything is gone. Safe to repeat. EmulatorError when it does not go."""
         supervisor = self._supervisor
         if supervisor is None:
             return
-        if supervisor.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):
-                supervisor.stdin.close()
+        self.cut()
         self._reader.join(KILL_TIMEOUT_S)
         if self._reader.is_alive():
             supervisor.kill()  # its children are tied to it; what escaped is cleared up by the reader
@@ -97,7 +104,7 @@ class Instance:
 
     @property
     def events(self) -> tuple[InstanceEvent, ...]:
-        """Everything that happened, in its order."""
+        """What happened last, in its order."""
         with self._changed:
             return tuple(self._events)
 

@@ -214,6 +214,13 @@ class ScaleSetModel:
                 self._vms[name] = replace(self._vms[name], power=Power.STOPPED)
                 self._effects.append(Kill(name))
 
+    def fail_provisioning(self, name: str, problem: Problem) -> None:
+        """The VM got its hardware and then did not come up: it is Failed, counts as capacity, and is billed."""
+        with self._present():
+            if name in self._vms and not self._is(name, Provisioning.DELETING):
+                self._vms[name] = replace(self._vms[name], provisioning=Provisioning.FAILED, problem=problem)
+                self._effects.append(Kill(name))
+
     # How it goes on
 
     @contextmanager

@@ -4,12 +4,14 @@ import asyncio
 import concurrent.futures
 import socket
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from producer.emulator.certificates import Certificates
 from producer.emulator.errors import EmulatorError
@@ -39,7 +41,7 @@ class Endpoint:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without its hold on signals, which belong to the process, and with a report when it listens."""
+    """uvicorn with a report when it listens, and without patience for idle connections when it ends."""
 
     def __init__(self, config: uvicorn.Config, listening: threading.Event) -> None:
         super().__init__(config)
@@ -48,6 +50,13 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._listening.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # An idle client does not answer TLS's goodbye: uvicorn would wait for it until its timeout.
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, H11Protocol) and (connection.cycle is None or connection.cycle.response_complete):
+                connection.transport.abort()
+        await super().shutdown(sockets)
 
 
 class HttpHost:
@@ -71,6 +80,7 @@ class HttpHost:
             endpoint.begin_close()
         for endpoint in endpoints:
             endpoint.close()
+        asyncio.run_coroutine_threadsafe(self._abort_connections(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -113,6 +123,14 @@ class HttpHost:
         with self._lock:
             self._endpoints = [*(kept for kept in self._endpoints if not kept.closed), endpoint]
         return endpoint
+
+    async def _abort_connections(self) -> None:
+        """End what no server knows any more: TLS connections whose client does not say goodbye, or hello."""
+        transports: Mapping[int, asyncio.Transport] = getattr(self._loop, "_transports", {})
+        for transport in list(transports.values()):
+            transport.abort()
+        for _ in range(3):  # an abort is carried out by the loop's next round, through each layer in turn
+            await asyncio.sleep(0)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)

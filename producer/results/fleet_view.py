@@ -5,11 +5,48 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from producer.results.progress import SweepProgress
+from producer.results.words import duration
 from worker.contract import names
-from worker.contract.control import SeenSlot, seen_slot
+from worker.contract.control import Control, Refusal, SeenSlot, seen_slot
+from worker.contract.errors import TranquilityError
 from worker.contract.queue import MessageQueue
 from worker.contract.records import BlobStore, Listed
 from worker.contract.settings import Durations
+
+
+class SeenInstance(Protocol):
+    """A VM of the scale set, as Azure Resource Manager tells it."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def provisioning(self) -> str:
+        """`provisioningState`: Creating, Updating, Succeeded, Failed, Deleting."""
+
+    @property
+    def power(self) -> str:
+        """What follows `PowerState/`: starting, running, stopped …; empty where it has none."""
+
+
+class SeenSet(Protocol):
+    """The scale set, as Azure Resource Manager tells it."""
+
+    @property
+    def capacity(self) -> int:
+        """How many VMs were asked for."""
+
+    @property
+    def instances(self) -> Sequence[SeenInstance]:
+        """The VMs there are."""
+
+
+class SetReader(Protocol):
+    """Whoever can look at the scale set."""
+
+    def read(self) -> SeenSet:
+        """Return the set as it is now. Raises TranquilityError where it cannot be seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +55,7 @@ class InstanceView:
 
     name: str
     state: str
-    """In Azure's words: Creating, Running, Failed, Stopped, Deleting …"""
+    """One word: creating, running, failed, stopped, deleting …"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +64,16 @@ class SetView:
 
     capacity: int
     instances: tuple[InstanceView, ...] = ()
-    refusal: str = ""
-    """Why the last raise was refused: quota, allocation."""
+
+    @classmethod
+    def of(cls, seen: SeenSet) -> "SetView":
+        """Return what is shown of a set."""
+        return cls(seen.capacity, tuple(InstanceView(vm.name, _word(vm)) for vm in seen.instances))
 
 
-class SetReader(Protocol):
-    """Whoever can look at the scale set."""
-
-    def __call__(self) -> SetView:
-        """Return the set as it is now. Raises TranquilityError where it cannot be seen."""
+def _word(vm: SeenInstance) -> str:
+    settled = vm.provisioning in {"Succeeded", "Updating"} or not vm.provisioning
+    return (vm.power if settled and vm.power else vm.provisioning).lower()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +100,10 @@ class FleetView:
     """Messages, hidden ones included."""
     poisoned: int
     slots: tuple[SlotView, ...] = ()
-    hold: str | None = None
+    hold: str = ""
     """Why the producer raises no capacity."""
+    refusal: Refusal | None = None
+    """Why Azure last granted no more VMs."""
     pulse_age_s: float | None = None
     commit_age_s: float | None = None
     set: SetView | None = None
@@ -84,42 +124,39 @@ class FleetView:
 
 @dataclass(frozen=True)
 class FleetReader:
-    """Reads the fleet in 4 requests (5 where a hold stands), and those of the scale set's reader."""
+    """Reads the fleet in 3 requests, one more for a hold and a refusal each, and those of the scale set's reader."""
 
     blobs: BlobStore
     jobs: MessageQueue
     poison: MessageQueue
     durations: Durations
     scale_set: SetReader | None = None
-    on_set_error: tuple[type[Exception], ...] = ()
-    """Errors of `scale_set` that are shown beside the rest, which needs no scale set."""
 
     def read(self) -> FleetView:
-        """Return the fleet as it is now. Raises StorageError."""
+        """Return the fleet as it is now. Raises StorageError; a scale set that cannot be seen is part of the view."""
         listed = list(self.blobs.list(names.CONTROL, ""))
         ages = {blob.name: blob.age_s for blob in listed}
+        control = Control(self.blobs)
+        hold = control.fleet_hold() if names.FLEET_HOLD in ages else None
         state, error = self._set()
         return FleetView(
             queued=self.jobs.count(),
             poisoned=self.poison.count(),
             slots=tuple(_slots(listed, self.durations.dead_after_s)),
-            hold=self._hold() if names.FLEET_HOLD in ages else None,
+            hold=hold.reason if hold else "",
+            refusal=control.refusal() if names.REFUSAL in ages else None,
             pulse_age_s=ages.get(names.PULSE),
             commit_age_s=ages.get(names.COMMIT),
             set=state,
             set_error=error,
         )
 
-    def _hold(self) -> str | None:
-        found = self.blobs.get(names.CONTROL, names.FLEET_HOLD)
-        return found.body.decode(errors="replace") if found else None
-
     def _set(self) -> tuple[SetView | None, str]:
         if self.scale_set is None:
             return None, ""
         try:
-            return self.scale_set(), ""
-        except self.on_set_error as error:
+            return SetView.of(self.scale_set.read()), ""
+        except TranquilityError as error:
             return None, str(error)
 
 
@@ -180,15 +217,17 @@ def _unseen_set(_sweep: SweepProgress, fleet: FleetView) -> str:
 
 def _capacity(_sweep: SweepProgress, fleet: FleetView) -> str:
     state = fleet.set
-    if state is None or not fleet.queued:
+    if not fleet.queued:
         return ""
-    if state.refusal:
-        return f"Azure refused more capacity: {state.refusal}"
+    if fleet.refusal:
+        return f"Azure granted no more VMs {duration(fleet.refusal.age_s)} ago: {fleet.refusal.message}"
+    if state is None:
+        return ""
     if state.capacity == 0:
         return "The scale set's capacity is 0: tranquility scale --watch, or the wake, raises it."
     if not state.instances:
         return f"The scale set was asked for {state.capacity} VMs and has none yet: no spot capacity, or being created."
-    broken = [vm for vm in state.instances if vm.state not in {"Running", "Creating", "Succeeded", "Updating"}]
+    broken = [vm for vm in state.instances if vm.state not in {"running", "creating", "starting", "updating"}]
     if len(broken) == len(state.instances):
         shown = ", ".join(f"{vm.name} {vm.state}" for vm in broken[:3])
         return f"No VM of the scale set is running: {shown}{' …' if len(broken) > 3 else ''}."

@@ -1,5 +1,6 @@
 """How a moment of a sweep looks on a terminal: one renderer for watch, status and `local run`."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ from rich.text import Text
 
 from producer.results.progress import ALIVE, JobProgress, State
 from producer.results.view import Tone, View
-from producer.results.words import duration, number, plural, set_label, short, sparkline
+from producer.results.words import duration, label_keys, number, plural, set_label, short, sparkline
 
 WIDE = 100
 """Columns from which on there is room for the worker and long sparklines."""
@@ -49,22 +50,41 @@ class Size:
 def screen(view: View, size: Size) -> RenderableType:
     """Return the whole picture, at most `size.height` lines high."""
     head = [*_head(view, size), *(Text(f"! {reason}", "yellow") for reason in view.why_idle)]
-    tail = _happenings(view)
-    used = sum(_lines(part, size.width) for part in head) + 1
+    jobs, workers, happenings = len(view.sweep.jobs), len(view.fleet.slots), len(view.happened)
     if size.height is None:
-        jobs_room = workers_room = None
+        shares = Shares(jobs, workers, min(SHOWN_HAPPENINGS, happenings))
     else:
-        free = size.height - used - 1
-        tail = tail[-max(0, min(SHOWN_HAPPENINGS, free - LEAST_JOBS - 2)) :] if free > LEAST_JOBS + 2 else []
-        free -= len(tail) + bool(tail)
-        workers_room = max(0, min(len(view.fleet.slots), (free - 4) // 3))
-        jobs_room = max(1, free - 1 - (workers_room + 2 if workers_room else 0))
-    parts: list[RenderableType] = [*head, Text(), *_jobs(view, size, jobs_room)]
-    if view.fleet.slots and workers_room != 0:
-        parts += [Text(), *_workers(view, size, workers_room)]
-    if tail:
-        parts += [Text(), *tail]
+        used = sum(_lines(part, size.width) for part in head)
+        shares = share_out(size.height - used, jobs, workers, happenings)
+    parts: list[RenderableType] = [*head, Text(), *_jobs(view, size, shares.jobs)]
+    if shares.workers:
+        parts += [Text(), *_workers(view, size, shares.workers)]
+    if shares.happenings:
+        parts += [Text(), *_happenings(view, shares.happenings)]
     return Group(*parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """Lines for each part below the head, without its blank line and its heading."""
+
+    jobs: int
+    workers: int
+    happenings: int
+
+
+def share_out(lines: int, jobs: int, workers: int, happenings: int) -> Shares:
+    """Divide the lines below the head: some jobs first, then what happened, then all jobs, then workers."""
+    room = lines - 2  # the blank line and the heading of the jobs
+    least = min(jobs, LEAST_JOBS)
+    told = max(0, min(SHOWN_HAPPENINGS, happenings, room - least - 1))
+    room -= told + (1 if told else 0)
+    for_workers = room - jobs - 2
+    if for_workers < workers:
+        for_workers = max(for_workers, room // 3 - 2)
+    shown = max(0, min(workers, for_workers))
+    room -= shown + 2 if shown else 0
+    return Shares(max(1, min(jobs, room)), shown, told)
 
 
 def _lines(text: RenderableType, width: int) -> int:
@@ -104,7 +124,7 @@ def _jobs_line(view: View) -> str:
     states = [f"{sweep.counts[state]:,} {state}" for state in ORDER if sweep.counts.get(state)]
     evicted = plural(sweep.evictions, "eviction")
     lost = f" ({sweep.lost_steps:,} steps made twice)" if sweep.lost_steps else ""
-    return f"jobs   {', '.join(states) or 'none'}  ·  {evicted}{lost}"
+    return f"jobs   {', '.join(states) or 'none'}; {evicted}{lost}"
 
 
 def _fleet_line(view: View) -> str:
@@ -113,12 +133,10 @@ def _fleet_line(view: View) -> str:
     if fleet.poisoned:
         parts.append(f"poison {fleet.poisoned:,}")
     if fleet.set is not None:
-        most = f" of {view.max_instances}" if view.max_instances else ""
-        parts.append(f"capacity {fleet.set.capacity}{most}")
+        parts.append(f"capacity {fleet.set.capacity}{f'/{view.max_instances}' if view.max_instances else ''}")
         parts.append(_instances(view))
-    idle = sum(slot.alive and slot.seen.report.state == "idle" for slot in fleet.slots)
-    parts.append(f"slots {fleet.busy} busy, {idle} idle")
-    return f"fleet  {'  ·  '.join(parts)}"
+    parts.append(f"{fleet.busy}/{plural(fleet.living, 'slot')} busy")
+    return f"fleet  {' · '.join(parts)}"
 
 
 def _instances(view: View) -> str:
@@ -145,26 +163,20 @@ def _cost_line(view: View) -> str:
         parts.append(f"{cost.lost_usd:.2f} $ lost to evictions")
     if cost.saved_usd is not None:
         parts.append(f"{cost.saved_usd:.2f} $ saved against regular VMs")
-    return f"spend  {'  ·  '.join(parts)}"
+    return f"spend  {' · '.join(parts)}"
 
 
 # ---- jobs ------------------------------------------------------------------------------------------------------------
 
 
-def _jobs(view: View, size: Size, room: int | None) -> Iterator[RenderableType]:
+def _jobs(view: View, size: Size, room: int) -> Iterator[RenderableType]:
     jobs = view.sweep.jobs
-    shown: Sequence[JobProgress] = jobs
-    if room is not None and len(jobs) > room:
-        shown = chosen(jobs, max(1, room - 1))
+    shown: Sequence[JobProgress] = jobs if len(jobs) <= room else chosen(jobs, max(1, room - 1))
     yield _job_table(view, size, shown)
-    hidden = {job.id for job in jobs} - {job.id for job in shown}
-    if hidden:
-        states: dict[State, int] = {}
-        for job in jobs:
-            if job.id in hidden:
-                states[job.state] = states.get(job.state, 0) + 1
-        rest = ", ".join(f"{states[state]:,} {state}" for state in ORDER if state in states)
-        yield Text(f"… and {rest}", "dim")
+    if len(shown) < len(jobs):
+        hidden = Counter(job.state for job in jobs)
+        hidden.subtract(job.state for job in shown)
+        yield Text(f"… and {', '.join(f'{hidden[state]:,} {state}' for state in ORDER if hidden[state])}", "dim")
 
 
 def chosen(jobs: Sequence[JobProgress], room: int) -> Sequence[JobProgress]:
@@ -175,6 +187,7 @@ def chosen(jobs: Sequence[JobProgress], room: int) -> Sequence[JobProgress]:
 
 def _job_table(view: View, size: Size, jobs: Sequence[JobProgress]) -> Table:
     sets = view.sweep.plan.sets
+    keys = label_keys([planned.differs for planned in sets[:300]])
     with_sets = len(sets) > 1
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), expand=True, header_style="dim")
     table.add_column("JOB", no_wrap=True, width=12 if size.wide else 6)
@@ -194,7 +207,7 @@ def _job_table(view: View, size: Size, jobs: Sequence[JobProgress]) -> Table:
     for job in jobs:
         cells = [job.id[:12] if size.wide else job.id[:6]]
         if with_sets:
-            cells.append(set_label(sets[job.set].differs))
+            cells.append(set_label(sets[job.set].differs, keys))
         table.add_row(*cells, *_cells(job, size))
     return table
 
@@ -222,23 +235,25 @@ def _eta(job: JobProgress) -> str:
 # ---- workers and what happened --------------------------------------------------------------------------------------
 
 
-def _workers(view: View, size: Size, room: int | None) -> Iterator[RenderableType]:
+def _workers(view: View, size: Size, room: int) -> Iterator[RenderableType]:
     slots = sorted(view.fleet.slots, key=lambda slot: (slot.alive, slot.name))
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), expand=False, header_style="dim")
-    for name, width in (("WORKER", None), ("STATE", 9), ("JOB", 6), ("HEARTBEAT", 9)):
-        table.add_column(name, no_wrap=True, width=width, max_width=size.width - 30, overflow="ellipsis")
-    for slot in slots[:room]:
-        report = slot.seen.report
-        state = slot.flag or report.state if slot.alive else "silent"
-        style = "yellow" if not slot.alive or slot.flag else "cyan" if report.state == "busy" else ""
-        table.add_row(slot.name, Text(state, style), (report.job or "")[:6], f"{duration(slot.seen.age_s)}")
-    yield table
-    if room is not None and len(slots) > room:
-        yield Text(f"… and {plural(len(slots) - room, 'worker')}", "dim")
+    shown = slots if len(slots) <= room else slots[: room - 1]
+    if shown:
+        table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), expand=False, header_style="dim")
+        for name, width in (("WORKER", None), ("STATE", 9), ("JOB", 6), ("HEARTBEAT", 9)):
+            table.add_column(name, no_wrap=True, width=width, max_width=size.width - 30, overflow="ellipsis")
+        for slot in shown:
+            report = slot.seen.report
+            state = slot.flag or report.state if slot.alive else "silent"
+            style = "yellow" if not slot.alive or slot.flag else "cyan" if report.state == "busy" else ""
+            table.add_row(slot.name, Text(state, style), (report.job or "")[:6], duration(slot.seen.age_s))
+        yield table
+    if len(shown) < len(slots):
+        yield Text(f"… and {plural(len(slots) - len(shown), 'worker')}", "dim")
 
 
-def _happenings(view: View) -> list[Text]:
+def _happenings(view: View, count: int) -> list[Text]:
     return [
         Text(f"{one.clock} {one.text}".strip(), TONE[one.tone], no_wrap=True, overflow="ellipsis")
-        for one in view.happened[-SHOWN_HAPPENINGS:]
+        for one in view.happened[-count:]
     ]

@@ -82,8 +82,8 @@ def _of_fleet(before: FleetView, after: FleetView) -> Iterator[Happening]:
             yield Happening(f"new VM: {', '.join(sorted(new - old))}", "good")
         if old - new:
             yield Happening(f"VM gone: {', '.join(sorted(old - new))}")
-        if after.set.refusal and after.set.refusal != before.set.refusal:
-            yield Happening(f"more capacity was refused: {after.set.refusal}", "bad")
+    if after.refusal and (before.refusal is None or after.refusal.message != before.refusal.message):
+        yield Happening(f"Azure granted no more VMs: {after.refusal.message}", "bad")
     if after.poisoned > before.poisoned:
         yield Happening(f"{plural(after.poisoned, 'message')} in the poison queue", "bad")
     if after.hold != before.hold:

@@ -59,9 +59,22 @@ def sparkline(values: Sequence[float], width: int, *, ascii_only: bool = False) 
     return "".join(bars[min(len(bars) - 1, int((value - low) / (high - low) * len(bars)))] for value in shown)
 
 
-def set_label(differs: Mapping[str, Any]) -> str:
+def label_keys(sets: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Return the keys that tell hyperparameter sets apart, the most telling first; a few hundred sets show which.
+
+    A key with the same value in all sets is left out, unless there is only one set.
+    """
+    sample = sets[:300]
+    keys = sorted({key for differs in sample for key in differs})
+    spread = {key: len({repr(differs.get(key)) for differs in sample}) for key in keys}
+    telling = [key for key in keys if spread[key] > 1 or len(sets) == 1]
+    return tuple(sorted(telling, key=lambda key: -spread[key]))
+
+
+def set_label(differs: Mapping[str, Any], keys: Sequence[str]) -> str:
     """Return what tells a hyperparameter set from the others of its sweep."""
-    return " ".join(f"{key.removeprefix('policy_kwargs.')}={_value(value)}" for key, value in differs.items()) or "all"
+    shown = [key for key in keys if key in differs]
+    return " ".join(f"{key.removeprefix('policy_kwargs.')}={_value(differs[key])}" for key in shown) or "common"
 
 
 def _value(value: Any) -> str:

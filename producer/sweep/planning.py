@@ -47,30 +47,26 @@ def make_plan(
     sets = [{**defaults, **values} for values in _sets(file)]
     environment = _environment(file, document, sets, allow_unproven=allow_unproven, look=look)
     common = _common(file, document, environment, sets)
-    unique: dict[str, PlannedSet] = {}
-    folded = 0
+    unique: dict[str, tuple[PlannedSet, Configuration]] = {}
     for number, differs in enumerate(sets):
         configuration = _configuration(file, document, common, differs, number)
         baseline = number == 0 and file.baseline is not None
-        folded += configuration.set_id in unique
-        unique.setdefault(configuration.set_id, PlannedSet(differs=differs, baseline=baseline))
+        unique.setdefault(configuration.set_id, (PlannedSet(differs=differs, baseline=baseline), configuration))
     plan = Plan(
         sweep=file.name,
         enqueued_by=user,
         source=document.text,
         common=common,
-        sets=tuple(unique.values()),
-        jobs=(),
+        sets=tuple(planned for planned, _ in unique.values()),
+        jobs=tuple(
+            PlannedJob(id=job_id(configuration, seed), set=number, seed=seed)
+            for number, (_, configuration) in enumerate(unique.values())
+            for seed in file.seeds
+        ),
         budget_usd=file.budget_usd,
     )
-    jobs = tuple(
-        PlannedJob(id=job_id(configuration, seed), set=number, seed=seed)
-        for number, configuration in enumerate(plan.configurations)
-        for seed in file.seeds
-    )
-    plan = plan.model_copy(update={"jobs": jobs})
     _check_sizes(plan, document)
-    return Planned(plan, tuple(_notes(file, folded, sets)))
+    return Planned(plan, tuple(_notes(file, len(sets) - len(unique), sets)))
 
 
 def _check_count(file: SweepFile, document: Document) -> None:
@@ -248,11 +244,11 @@ def _check_sizes(plan: Plan, document: Document) -> None:
         raise document.refuse(
             Problem((), f"its plan has {size:,} bytes; at most {MAX_PLAN_BYTES:,} are stored: split the sweep")
         )
-    for configuration in plan.configurations:
-        try:
-            Job.of(plan.sweep, configuration, seed=MAX_SEED).encode()
-        except ValueError as error:
-            raise document.refuse(Problem((), str(error))) from error
+    longest = max(range(len(plan.sets)), key=lambda number: len(canonical_json(plan.sets[number].differs)))
+    try:
+        Job.of(plan.sweep, plan.configurations[longest], seed=MAX_SEED).encode()
+    except ValueError as error:
+        raise document.refuse(Problem((), str(error))) from error
 
 
 def _notes(file: SweepFile, folded: int, sets: Sequence[Mapping[str, Value]]) -> Iterable[str]:

@@ -12,7 +12,7 @@ from worker.contract.errors import BadConfiguration, Diverged
 from worker.contract.job import Job
 from worker.contract.result import Result
 from worker.decisions import FAILURES_UNTIL_POISON
-from worker.loop import LEAVES, STOPPED
+from worker.exit_status import LEAVES, STOPPED
 from worker.slot import Trainers
 from worker.stop import Reason
 from worker.training_run import Boundary, FinishedRun, TrainingRun

@@ -11,7 +11,7 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Space
 from gymnasium.utils import seeding
-from gymnasium.wrappers import DtypeObservation, TimeLimit
+from gymnasium.wrappers import TimeLimit, TransformObservation
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
@@ -33,8 +33,10 @@ def make_environment(environment_id: str, keywords: dict[str, Any], render_mode:
         BadConfiguration: there is none of this id, it refuses its keyword arguments, or SAC cannot train in it; the
             message says which.
     """
+    if render_mode is not None:  # an environment need not know the word
+        keywords = {**keywords, "render_mode": render_mode}
     try:
-        environment = gymnasium.make(environment_id, render_mode=render_mode, disable_env_checker=True, **keywords)
+        environment = gymnasium.make(environment_id, disable_env_checker=True, **keywords)
     except (OSError, MemoryError):
         raise  # of this machine, not of the job
     except Exception as error:  # the constructor is not ours
@@ -46,9 +48,15 @@ def make_environment(environment_id: str, keywords: dict[str, Any], render_mode:
         raise
     if environment.spec is None or environment.spec.max_episode_steps is None:
         environment = TimeLimit(environment, ASSUMED_TIME_LIMIT)
-    if environment.observation_space.dtype != np.float32:
-        environment = DtypeObservation(environment, np.float32)
+    observations, _ = spaces_of(environment)
+    if observations.dtype != np.float32:
+        single = Box(observations.low.astype(np.float32), observations.high.astype(np.float32), dtype=np.float32)
+        environment = TransformObservation(environment, _to_single_precision, single)
     return environment
+
+
+def _to_single_precision(observation: Any) -> Floats:
+    return np.asarray(observation, dtype=np.float32)
 
 
 def _refuse_what_sac_cannot_train(name: str, environment: Environment) -> None:

@@ -9,7 +9,6 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.contract.errors import CheckpointCorrupt
 from worker.contract.manifest import PartialEvaluation
 from worker.snapshot.arrays import Floats
 from worker.training.environment import Environment
@@ -47,13 +46,7 @@ def evaluate(
     episodes: int,
     between: Callable[[], None],
 ) -> Iterator[PartialEvaluation]:
-    """Fly what is missing of `episodes`, and yield the evaluation after each episode that has finished.
-
-    Raises:
-        CheckpointCorrupt: `start` is not the beginning of such an evaluation.
-    """
-    if len(start.returns) != len(start.lengths) or len(start.returns) > episodes:
-        raise CheckpointCorrupt("The evaluation under way is not one of this job.")
+    """Fly what is missing of `episodes`, and yield the evaluation after each episode that has finished."""
     first = FIRST_HELD_OUT_SEED if start.final else FIRST_PERIODIC_SEED
     evaluation = start
     for index in range(len(start.returns), episodes):

@@ -63,12 +63,13 @@ class SacRun:
         exact: bool,
     ) -> None:
         """Become the run that was captured; see TrainingRun."""
-        if partial is not None and partial.step != state.step:
-            raise CheckpointCorrupt(f"The evaluation under way is of step {partial.step}, the state of {state.step}.")
-        model, environment = self._build(seed=None)
-        restore(model, environment, state, rows, beat, exact=exact)
         self._curve = state.curve
         self._partial = partial
+        if partial is not None and not self._continues(partial, state.step):
+            kind = "final" if partial.final else "periodic"
+            raise CheckpointCorrupt(f"The {kind} evaluation under way at step {partial.step} is not one of this state.")
+        model, environment = self._build(seed=None)
+        restore(model, environment, state, rows, beat, exact=exact)
 
     def train(self, boundary: Boundary, beat: Callable[[], None]) -> FinishedRun:
         """Train from where it stands to the end; see TrainingRun."""
@@ -124,18 +125,28 @@ class SacRun:
         last_episode_end = model.num_timesteps - environment.episode_steps
         if passed(steps_between_rows(self._configuration.timesteps), last_row, last_episode_end):
             self._curve = self._curve.with_row(curve_row(model))
-        last_evaluation = self._curve.evaluations[-1].step if self._curve.evaluations else 0
-        if passed(self._configuration.evaluation.every, last_evaluation, model.num_timesteps):
+        if self._periodic_is_due(model.num_timesteps):
             done = self._evaluate(model, boundary, beat, final=False)
             self._curve = self._curve.with_evaluation(EvaluationRow(done.step, done.returns, done.lengths))
 
+    def _periodic_is_due(self, step: int) -> bool:
+        last = self._curve.evaluations[-1].step if self._curve.evaluations else 0
+        return passed(self._configuration.evaluation.every, last, step)
+
+    def _continues(self, evaluation: PartialEvaluation, step: int) -> bool:
+        """Return whether `evaluation` can be the beginning of the one that comes next at `step`."""
+        periodic = self._periodic_is_due(step)
+        due = not periodic and step >= self._configuration.timesteps if evaluation.final else periodic
+        whole = len(evaluation.returns) == len(evaluation.lengths) <= self._episodes(final=evaluation.final)
+        return due and whole and evaluation.step == step
+
+    def _episodes(self, *, final: bool) -> int:
+        settings = self._configuration.evaluation
+        return settings.final_episodes if final else settings.episodes
+
     def _evaluate(self, model: SAC, boundary: Boundary, beat: Callable[[], None], *, final: bool) -> PartialEvaluation:
         """Fly the episodes of an evaluation that have not been flown yet, and return it whole."""
-        settings = self._configuration.evaluation
-        episodes = settings.final_episodes if final else settings.episodes
         start = self._partial or PartialEvaluation(step=model.num_timesteps, final=final)
-        if start.final != final:
-            raise CheckpointCorrupt("The evaluation under way is not the one that is due at this step.")
 
         def between() -> None:
             boundary(self)
@@ -144,7 +155,7 @@ class SacRun:
         environment = make_for_job(self._configuration.environment)
         try:
             self._partial = evaluation = start
-            for evaluation in evaluate(model, environment, start, episodes, between):
+            for evaluation in evaluate(model, environment, start, self._episodes(final=final), between):
                 self._partial = evaluation
         finally:
             environment.close()

@@ -1,0 +1,104 @@
+"""`tranquility local …`: the whole product on this machine, with no Azure account."""
+
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from producer.commands.fleet import Told
+from producer.session import LOCAL_TARGET, open_session
+from worker.contract import azure
+from worker.contract.errors import InputError
+
+group = typer.Typer(
+    no_args_is_help=True, help="A fleet on this machine: Azurite, an emulated scale set, the same workers."
+)
+Instances = Annotated[
+    int | None, typer.Option(min=1, max=64, help="Most instances at once. Default: one a core.", show_default=False)
+]
+Slots = Annotated[int, typer.Option(min=1, max=64, help="Workers on each instance.")]
+TimeScale = Annotated[
+    float, typer.Option(min=0.02, max=1.0, help="All durations of the protocol times this; 1 is as on Azure.")
+]
+Notice = Annotated[float, typer.Option(min=1.0, max=60.0, help="Seconds from an eviction notice to the end.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group `local`."""
+    app.add_typer(group, name="local")
+
+
+@group.command(epilog="Example: tranquility local up --instances 2")
+def up(instances: Instances = None, slots: Slots = 1, time_scale: TimeScale = 0.1, notice: Notice = 10.0) -> None:
+    """Start Azurite, the emulated scale set and the loop that scales it; Ctrl-C ends all of it.
+
+    Its data stays in .tranquility/local: `local up` in the same folder finds its sweeps again.
+    """
+    from producer.emulator.local import LocalOptions, default_instances, local_fleet, scaling
+
+    console = Console()
+    options = LocalOptions(instances or default_instances(), slots, time_scale, notice)
+    told = Told(console)
+    stop_on_term()
+    try:
+        with local_fleet(options, console.print) as (_, session), scaling(session, told.tell):
+            console.print(
+                f"Up: at most {options.instances} instances of {slots} worker(s), {LOCAL_TARGET}. "
+                "In another terminal of this folder: tranquility enqueue examples/lunar.yaml. Ctrl-C ends it."
+            )
+            session.runtime.wait(session.runtime.event())
+    except KeyboardInterrupt:
+        console.print("Ended; nothing is left running. The sweeps stay, and go on at the next local up.")
+
+
+@group.command(epilog="Example: tranquility local evict --no-notice")
+def evict(
+    instance: Annotated[
+        str | None, typer.Argument(help="Which instance. Default: a busy one.", show_default=False)
+    ] = None,
+    notice: Annotated[bool, typer.Option(help="With the notice that Azure gives most of the time, or without.")] = True,
+) -> None:
+    """Take an instance away, as Azure does when it wants its spot capacity back."""
+    from producer.emulator.control import evict as ask
+
+    session = open_session()
+    if session.target.kind != "local":
+        raise InputError("The target of this folder is on Azure. There: az vmss simulate-eviction --help")
+    busy = sorted(seen.report.vm for seen in session.control.slots() if seen.report.state == "busy")
+    chosen = instance or (busy[0] if busy else None)
+    name = ask(session.target, azure.credential(session.target), chosen, notice=notice)
+    typer.echo(f"{name} is being evicted{'' if notice else ', without notice'}.")
+
+
+@group.command(epilog="Example: tranquility local run examples/demo.yaml --evict")
+def run(
+    sweep: Annotated[Path, typer.Argument(metavar="SWEEP.yaml", help="The sweep file.")],
+    instances: Instances = None,
+    slots: Slots = 1,
+    time_scale: TimeScale = 0.1,
+    notice: Notice = 10.0,
+    evict: Annotated[
+        bool, typer.Option("--evict", help="Evict a busy instance in the middle, to see what happens.")
+    ] = False,
+    out: Annotated[Path, typer.Option(help="Folder for models, curves and results.")] = Path("runs"),
+) -> None:
+    """Run a sweep on a fleet on this machine, from the first instance to zero; the same command again goes on."""
+    from producer.emulator.local import LocalOptions, default_instances
+    from producer.emulator.run import run_locally
+
+    options = LocalOptions(instances or default_instances(), slots, time_scale, notice)
+    stop_on_term()
+    raise typer.Exit(run_locally(sweep, options, out, Console(), evict=evict))
+
+
+def stop_on_term() -> None:
+    """Let SIGTERM and SIGHUP (a closed terminal) end the command as Ctrl-C does, so that nothing is left running."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    for order in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(order, interrupt)

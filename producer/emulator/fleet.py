@@ -1,0 +1,302 @@
+"""A whole fleet on this machine: storage, Azure Resource Manager, instance metadata and instances, started and stopped
+as one."""
+
+import contextlib
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random
+from types import TracebackType
+from typing import Self
+
+import structlog
+
+from producer.emulator.arm import ArmApp, ArmSettings
+from producer.emulator.azurite import Azurite
+from producer.emulator.azurite.prepare import prepare
+from producer.emulator.certificates import Certificates, ensure_certificates
+from producer.emulator.control import eviction_route
+from producer.emulator.description import SetDescription
+from producer.emulator.errors import EmulatorError
+from producer.emulator.faults import Faults
+from producer.emulator.imds import VmMetadata, operator_app
+from producer.emulator.instance import Instance
+from producer.emulator.model import ScaleSetModel
+from producer.emulator.ports import RememberedPorts, bind_loopback
+from producer.emulator.serving import Endpoint, HttpHost
+from producer.emulator.states import Boot, Kill, Latencies, Problem, Vm
+from producer.emulator.tokens import DirectCredential, Identity, TokenAuthority
+from producer.emulator.units import InstanceSpec
+from worker.contract.azure import blob_service, queue_service
+from worker.contract.settings import Target
+
+SHORT_PATH = 40
+"""Socket paths end at 104 characters on macOS, and ours add 40 to the folder they are in."""
+
+
+@dataclass(frozen=True)
+class FleetSettings:
+    """How fast this Azure is, and what its storage account is called."""
+
+    latencies: Latencies = field(default_factory=lambda: Latencies(boot_s=2.0, delete_s=1.0, notice_s=30.0))
+    arm: ArmSettings = field(default_factory=ArmSettings)
+    account: str = "tranquility"
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """Where everything of a running fleet is."""
+
+    blob_url: str
+    queue_url: str
+    arm_url: str
+    operator_imds_url: str
+    ca_file: Path
+    subscription_id: str
+    resource_group: str
+    scale_set: str
+    location: str
+
+    def target(self, imds_url: str, identity_id: str = "") -> Target:
+        """The target of someone who gets tokens at `imds_url`, as this identity."""
+        return Target(
+            kind="local",
+            subscription_id=self.subscription_id,
+            resource_group=self.resource_group,
+            scale_set=self.scale_set,
+            location=self.location,
+            blob_endpoint=self.blob_url,
+            queue_endpoint=self.queue_url,
+            arm_endpoint=self.arm_url,
+            identity_id=identity_id,
+            imds_endpoint=imds_url,
+            ca_file=self.ca_file,
+        )
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A VM that boots: what whoever decides on its processes needs to know. `folder` is its own, and outlives it."""
+
+    vm: Vm
+    imds_url: str
+    folder: Path
+
+
+class _Clock:
+    """UTC that never goes back: the wall clock when it was made, and the monotonic one from then on."""
+
+    def __init__(self) -> None:
+        self._start = datetime.now(UTC)
+        self._monotonic = time.monotonic()
+
+    def __call__(self) -> datetime:
+        return self._start + timedelta(seconds=time.monotonic() - self._monotonic)
+
+
+class LocalFleet:
+    """The fleet. Use it as a context manager, or pair `start` with `stop`: after that, no process of it is left."""
+
+    def __init__(
+        self,
+        azurite_home: Path,
+        data_dir: Path,
+        description: SetDescription,
+        operator: Identity,
+        build: Callable[[Machine], InstanceSpec],
+        settings: FleetSettings | None = None,
+        faults: Faults | None = None,
+        chance: Random | None = None,
+    ) -> None:
+        """`data_dir` keeps blobs, messages, ports, certificates and logs. `operator` is the person's own identity.
+
+        `build` says what runs on a VM; it is called, by the fleet's own thread, when the VM has booted.
+        """
+        self.faults = faults or Faults()
+        self._azurite_home = azurite_home
+        self._data_dir = data_dir.absolute()
+        self._operator = operator
+        self._build = build
+        self._settings = settings or FleetSettings()
+        self._log = structlog.get_logger()
+        self._clock = _Clock()
+        self._wake = threading.Event()
+        self._changed = threading.Condition()
+        self.model = ScaleSetModel(
+            description,
+            self._settings.latencies,
+            self.faults,
+            self._clock,
+            chance or Random(),  # noqa: S311 - names and choices of victims, not secrets
+            self._wake.set,
+        )
+        self._http = HttpHost()
+        self._machines: dict[str, tuple[Instance, Endpoint]] = {}
+        self._boots = 0
+        self._stopping = False
+        self._undo = contextlib.ExitStack()
+        self._endpoints: Endpoints | None = None
+        self._tokens: TokenAuthority | None = None
+        self._run_base = Path()
+
+    @property
+    def endpoints(self) -> Endpoints:
+        """Where everything is; known while it runs."""
+        if self._endpoints is None:
+            raise EmulatorError("The fleet is not running: call start() first.")
+        return self._endpoints
+
+    @property
+    def operator_target(self) -> Target:
+        """The target of the person's own commands."""
+        return self.endpoints.target(self.endpoints.operator_imds_url)
+
+    @property
+    def instances(self) -> Mapping[str, Instance]:
+        """The instances that have power now, by VM name."""
+        with self._changed:
+            return {name: instance for name, (instance, _) in self._machines.items()}
+
+    def start(self) -> None:
+        """Start everything at capacity 0; what was started is stopped again when something fails.
+
+        Raises EmulatorError (FolderInUse when a fleet runs on this folder already).
+        """
+        with contextlib.ExitStack() as undo:
+            self._start(undo)
+            self._undo = undo.pop_all()
+
+    def stop(self) -> None:
+        """Stop everything: instances lose power, storage is written to disk. Safe to repeat."""
+        self._endpoints = None
+        self._undo.close()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def evict(self, name: str | None = None, *, notice: bool = True) -> str:
+        """Take this running instance, or any, as Azure does. Returns its name; Refused when there is none."""
+        return self.model.evict(name, notice=notice)
+
+    def wait_for(self, wanted: Callable[["LocalFleet"], bool], timeout_s: float) -> bool:
+        """Wait until `wanted` holds, looking again after everything that happens; whether it does."""
+        with self._changed:
+            return self._changed.wait_for(lambda: wanted(self), timeout_s)
+
+    def _start(self, undo: contextlib.ExitStack) -> None:
+        self._data_dir.mkdir(parents=True, exist_ok=True)
+        certificates = ensure_certificates(self._data_dir / "certificates", datetime.now(UTC))
+        account = self._settings.account
+        azurite = Azurite(self._azurite_home, self._data_dir / "azurite", certificates, account)
+        azurite.start()
+        undo.callback(azurite.stop)
+        self._tokens = TokenAuthority.in_folder(self._data_dir, lambda: datetime.now(UTC))
+        self._run_base = Path(tempfile.mkdtemp(prefix="tranquility-", dir=_short_folder()))
+        undo.callback(shutil.rmtree, self._run_base, ignore_errors=True)
+        self._http.start()
+        undo.callback(self._http.stop)
+        arm_url, imds_url = self._serve(certificates, self._tokens)
+        description = self.model.description
+        self._endpoints = Endpoints(
+            blob_url=azurite.blob_url(account),
+            queue_url=azurite.queue_url(account),
+            arm_url=arm_url,
+            operator_imds_url=imds_url,
+            ca_file=certificates.ca_file,
+            subscription_id=description.subscription_id,
+            resource_group=description.resource_group,
+            scale_set=description.name,
+            location=description.location,
+        )
+        self._prepare_storage(self._tokens)
+        driver = threading.Thread(target=self._drive, name="emulator-fleet", daemon=True)
+        driver.start()
+        undo.callback(self._end_driver, driver)
+
+    def _serve(self, certificates: Certificates, tokens: TokenAuthority) -> tuple[str, str]:
+        ports = RememberedPorts(self._data_dir)
+        control = eviction_route(self.model, tokens, self._operator.principal_id)
+        arm = ArmApp(self.model, tokens, self.faults, self._clock, self._settings.arm, [control])
+        arm_endpoint = self._http.serve(arm.app, ports.bind("arm"), certificates)
+        imds = operator_app(tokens, self._operator, self.faults)
+        return arm_endpoint.url, self._http.serve(imds, ports.bind("imds")).url
+
+    def _prepare_storage(self, tokens: TokenAuthority) -> None:
+        target = self.operator_target
+        credential = DirectCredential(tokens, self._operator)
+        with blob_service(target, credential) as blobs, queue_service(target, credential) as queues:
+            prepare(blobs, queues)
+
+    # The world of the model: what it wants started and killed is done here, by one thread
+
+    def _drive(self) -> None:
+        while not self._stopping:
+            self._wake.clear()
+            effects = self.model.take_effects()
+            for effect in effects:
+                if isinstance(effect, Boot):
+                    self._boot(effect.vm)
+            self._kill([effect.name for effect in effects if isinstance(effect, Kill)])
+            with self._changed:
+                self._changed.notify_all()
+            due = self.model.next_due
+            self._wake.wait(None if due is None else max(0.0, (due - self._clock()).total_seconds()))
+
+    def _boot(self, vm: Vm) -> None:
+        if self._tokens is None:
+            raise EmulatorError("The fleet is not running: call start() first.")
+        self._boots += 1
+        folder = self._data_dir / "instances" / vm.name
+        folder.mkdir(parents=True, exist_ok=True)
+        metadata = VmMetadata(self.model, vm, self._tokens, self.faults)
+        endpoint = self._http.serve(metadata.app, bind_loopback())
+        run_dir = self._run_base / str(self._boots) / "run"
+        instance = Instance(vm.name, run_dir, folder, self._went_off)
+        with self._changed:
+            self._machines[vm.name] = (instance, endpoint)
+        try:
+            instance.start(self._build(Machine(vm, endpoint.url, folder)))
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with one VM, the others live on
+            self._log.exception("instance.boot_failed", vm=vm.name)
+            self.model.fail_provisioning(vm.name, Problem("OSProvisioningClientError", str(error)))
+
+    def _kill(self, names: Collection[str]) -> None:
+        with self._changed:
+            killed = [self._machines.pop(name) for name in dict.fromkeys(names) if name in self._machines]
+        for instance, endpoint in killed:
+            instance.cut()  # all at once: the power of one does not wait for another's processes to be gone
+            endpoint.begin_close()
+        for instance, _ in killed:
+            try:
+                instance.kill()
+            except EmulatorError:
+                self._log.exception("instance.not_killed", vm=instance.name)
+
+    def _went_off(self, name: str) -> None:
+        """An instance has ended; nobody cut its power if it is still among ours."""
+        with self._changed:
+            unexpected = name in self._machines
+        if unexpected:
+            self._log.error("instance.went_off", vm=name)
+            self.model.power_off(name)
+
+    def _end_driver(self, driver: threading.Thread) -> None:
+        self._stopping = True
+        self._wake.set()
+        driver.join()
+        self._kill(list(self._machines))
+
+
+def _short_folder() -> str | None:
+    return None if len(tempfile.gettempdir()) <= SHORT_PATH else "/tmp"  # noqa: S108 - mkdtemp makes it ours alone
