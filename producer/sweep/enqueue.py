@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from producer.session import Session
 from producer.sweep.hold import lift
 from producer.sweep.parallel import Progress, silent
-from producer.sweep.plans import StoredPlan, all_terminal, find_plan, job_statuses, write_plan
+from producer.sweep.plans import StoredPlan, all_terminal, find_plan, job_statuses, unmark_complete, write_plan
 from producer.sweep.sending import SentRecords, due_jobs, send
 from worker.contract import names
 from worker.contract.base import canonical_json
@@ -117,6 +117,8 @@ def _write_plan(
             if stored.plan.enqueued_by != session.user and not confirm(_question(stored.plan, plan)):
                 raise NotConfirmed(f"{wanted.sweep} stays as it is.")
             lifted = _lift_budget(session, stored.plan, plan) or lifted
+            if len(plan.jobs) > len(stored.plan.jobs):
+                unmark_complete(session, plan.sweep)  # before the plan: an audit must not pass the new jobs over
         with contextlib.suppress(ConditionFailed):  # somebody else was quicker, or our answer was lost: look again
             write_plan(session, plan, stored)
             return first, plan, lifted

@@ -134,7 +134,7 @@ def resume(session: Session, sweep: str, progress: Progress = silent) -> Resumed
         )
     paused = found is not None and found.hold.kind == "paused"
     lifted = lift(session, sweep, found.etag) if found is not None and paused else False
-    return Resumed(sweep, lifted, send_open(session, stored.plan, progress))
+    return Resumed(sweep, lifted, send_open(session, stored.plan, progress, after_hold=True))
 
 
 def lift(session: Session, sweep: str, etag: str) -> bool:
@@ -151,8 +151,8 @@ def lift(session: Session, sweep: str, etag: str) -> bool:
     return True
 
 
-def send_open(session: Session, plan: Plan, progress: Progress = silent) -> int:
-    """Send every open job without a recorded message, running ones too: theirs may be among the deleted."""
+def send_open(session: Session, plan: Plan, progress: Progress = silent, *, after_hold: bool) -> int:
+    """Send every open job without a recorded message; after a hold running ones too, whose messages may be deleted."""
     found = find_hold(session, plan.sweep)
     records = SentRecords(session, plan.sweep)
     due = due_jobs(
@@ -160,7 +160,7 @@ def send_open(session: Session, plan: Plan, progress: Progress = silent) -> int:
         job_statuses(session, plan.sweep),
         records.newest_epochs(),
         found.hold if found else None,
-        held_for_s=0.0,
+        held_for_s=0.0 if after_hold else session.durations.visibility_timeout_s,
     )
     return send(session, plan, due, records, progress)
 
@@ -168,9 +168,10 @@ def send_open(session: Session, plan: Plan, progress: Progress = silent) -> int:
 def settle(session: Session, plan: Plan, jobs: Collection[str], reason: str, progress: Progress = silent) -> list[str]:
     """Write `cancelled` for each of these jobs that no worker has; return those that one has."""
     stopping: list[str] = []
+    claimed = job_statuses(session, plan.sweep)
 
     def end(job_id: str) -> None:
-        if not _end_job(session, plan.job(plan.by_id[job_id]), reason):
+        if not _end_job(session, plan.job(plan.by_id[job_id]), reason, claimed=job_id in claimed):
             stopping.append(job_id)
 
     fan_out(session.runtime, end, sorted(jobs), progress)
@@ -236,11 +237,11 @@ def _cancel_running(session: Session, sweep: str, jobs: Collection[str], reason:
     raise StorageUnavailable(f"The hold of {sweep} changed {REWRITES} times in a row while we wrote it.")
 
 
-def _end_job(session: Session, job: Job, reason: str) -> bool:
+def _end_job(session: Session, job: Job, reason: str, *, claimed: bool) -> bool:
     """Write `cancelled` as a claim would be written, by CAS; return False where a worker has the job (rule 4)."""
     nonce = session.runtime.nonce()
-    for _ in range(REWRITES):
-        found = read_manifest(session, job.sweep, job.id)
+    for attempt in range(REWRITES):
+        found = read_manifest(session, job.sweep, job.id) if claimed or attempt else None
         before = found.manifest if found else None
         if before is not None and before.terminal:
             return True

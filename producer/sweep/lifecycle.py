@@ -11,6 +11,7 @@ from producer.sweep.parallel import Progress, fan_out, silent
 from producer.sweep.plans import (
     StoredPlan,
     all_terminal,
+    find_plan,
     job_statuses,
     read_manifest,
     read_plan,
@@ -74,10 +75,11 @@ def retry(
     if stored.plan.deleted:
         raise InputError(f"{sweep} is being deleted. End that with: tranquility delete {sweep}")
     found = find_hold(session, sweep)
+    lifted = False
     if found is not None and found.cancels_all:
         if not cancelled:
             raise InputError(f"{sweep} is cancelled. To run all of it again: tranquility retry {sweep} --cancelled")
-        lift(session, sweep, found.etag)
+        lifted = lift(session, sweep, found.etag)
     elif found is not None and found.hold.kind == "cancelled":
         settle_hold(session, stored.plan, found)
     chosen = _chosen(session, stored.plan, frozenset(jobs), cancelled=cancelled)
@@ -92,7 +94,7 @@ def retry(
     fan_out(session.runtime, begin, chosen, progress)
     if read_plan(session, sweep).plan.deleted:
         raise InputError(f"{sweep} is being deleted: nothing was sent.")
-    sent = send_open(session, stored.plan, progress)
+    sent = send_open(session, stored.plan, progress, after_hold=lifted)
     hold = find_hold(session, sweep)
     return Retried(sweep, tuple(sorted(begun)), sent, hold.hold if hold else None)
 
@@ -149,17 +151,19 @@ def delete(session: Session, sweep: str, progress: Progress = silent) -> Deleted
     Raises:
         InputError: there is no such sweep, or jobs have not ended.
     """
-    stored = read_plan(session, sweep)
-    if not stored.plan.deleted:
+    stored = find_plan(session, sweep)
+    if stored is None and not _blobs(session, sweep):
+        stored = read_plan(session, sweep)  # raises, and names the sweeps that there are
+    if stored is not None and not stored.plan.deleted:
         stored = _bury(session, stored)
     withdraw(session, sweep, progress)
     count = 0
     while left := _blobs(session, sweep):  # a worker's last log line may come late
         fan_out(session.runtime, lambda place: session.blobs.delete(*place), left, progress)
         count += len(left)
-    with contextlib.suppress(ConditionFailed):
+    if stored is not None:
         session.blobs.delete(names.SWEEPS, names.plan(sweep), Unchanged(stored.etag))
-    return Deleted(sweep, count + 1)
+    return Deleted(sweep, count + (stored is not None))
 
 
 def _bury(session: Session, stored: StoredPlan) -> StoredPlan:
@@ -198,13 +202,10 @@ def _refuse_open_jobs(session: Session, plan: Plan) -> None:
 
 
 def _blobs(session: Session, sweep: str) -> list[tuple[str, str]]:
-    """Return all blobs of a sweep but its plan; manifests last, since they name the others."""
-    plan, manifests = names.plan(sweep), names.manifests(sweep)
-    found = [
+    """Return container and name of all blobs of a sweep but its plan."""
+    places = [
         (container, blob.name)
         for container in (names.CHECKPOINTS, names.SWEEPS)
         for blob in session.blobs.list(container, f"{sweep}/")
     ]
-    return sorted(
-        (place for place in found if place != (names.SWEEPS, plan)), key=lambda place: place[1].startswith(manifests)
-    )
+    return [place for place in places if place != (names.SWEEPS, names.plan(sweep))]
