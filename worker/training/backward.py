@@ -79,7 +79,9 @@ class Layer:
 
     def parameter_gradients(self, gradient: th.Tensor, x: th.Tensor) -> list[Call]:
         """∂J/∂W ← gᵀ x and ∂J/∂b ← gᵀ 1, where g = ∂J/∂y has shape (rows, outputs)."""
-        calls: list[Call] = [partial(th.mm, gradient.new_ones(1, len(x)), gradient, out=self._bias_gradient.view(1, -1))]
+        calls: list[Call] = [
+            partial(th.mm, gradient.new_ones(1, len(x)), gradient, out=self._bias_gradient.view(1, -1))
+        ]
         if x.shape[1] < NARROW:
             transposed = gradient.new_empty(x.shape[1], self.width)
             calls.append(partial(th.mm, x.t(), gradient, out=transposed))
@@ -117,7 +119,9 @@ class Pass:
         hidden_gradients: ∂J/∂hidden times the activation's derivative.
     """
 
-    def __init__(self, perceptrons: Perceptrons, rows: int, backward_rows: int = 0, spent: "Pass | None" = None) -> None:
+    def __init__(
+        self, perceptrons: Perceptrons, rows: int, backward_rows: int = 0, spent: "Pass | None" = None
+    ) -> None:
         """Allocate and bind, with the `hidden` of a pass of the same shape that is `spent`, if there is one."""
         depths, self._activation = perceptrons.depths, perceptrons.activation
         weight = depths[0][0].weight
@@ -176,7 +180,9 @@ class ChosenGradient:
         self._depths, self._rows = perceptrons.depths, len(batch.x)
         self._batch_hidden = [h.flatten(0, 1) for h in batch.hidden]
         self._hidden, self._gradients = [g[0] for g in batch.hidden_gradients], [g[1] for g in batch.hidden_gradients]
-        self._activation = [perceptrons.activation.backward(g, h) for g, h in zip(self._gradients, self._hidden, strict=True)]
+        self._activation = [
+            perceptrons.activation.backward(g, h) for g, h in zip(self._gradients, self._hidden, strict=True)
+        ]
         self._y_gradient = th.from_numpy(batch.y_gradient)[0].new_ones(self._rows, 1)
         self._columns = [layer.weight[:, columns].t() for layer in self._depths[0]]
         self._x_gradient = self._y_gradient.new_zeros(self._rows, len(self._columns[0]))

@@ -1,6 +1,6 @@
 """Environments are what the contract says of them, and come back mid-episode."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import gymnasium
