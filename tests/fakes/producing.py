@@ -65,7 +65,7 @@ class InlineRuntime:
             self.waits.append(timeout_s)
         return event.is_set()
 
-    def spawn(self, name: str, work: Callable[[], None]) -> Task:  # noqa: ARG002
+    def spawn(self, name: str, work: Callable[[], None]) -> Task:
         work()
         return Done()
 
