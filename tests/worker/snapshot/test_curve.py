@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
+from worker.snapshot.evaluation import summarise
 
 from worker.contract.base import Frozen
 from worker.contract.errors import CheckpointCorrupt
 from worker.contract.manifest import PartialEvaluation
 from worker.snapshot.arrays import Reader, encode
 from worker.snapshot.curve import EVALUATION_KEYS, KEYS, Curve, CurveRow, EvaluationRow
-from worker.snapshot.evaluation import summarise
 from worker.snapshot.fingerprint import differences
 
 
