@@ -13,6 +13,8 @@ from azure.core.exceptions import ResourceNotFoundError
 from azure.mgmt.compute.models import Sku, VirtualMachineScaleSetUpdate, VirtualMachineScaleSetVMInstanceRequiredIDs
 
 from producer.emulator.arm import ArmSettings
+from producer.emulator.azurite import Azurite
+from producer.emulator.certificates import Certificates
 from producer.emulator.control import evict
 from producer.emulator.description import SetDescription, spot_set
 from producer.emulator.errors import EmulatorError, FolderInUse
@@ -26,16 +28,18 @@ from worker.contract.settings import Target
 
 ROOT = Path(__file__).parents[3]
 PATIENCE_S = 60.0
-QUICK = FleetSettings(Latencies(boot_s=0.05, delete_s=0.05, notice_s=0.5), ArmSettings(throttle_speed=1000))
+QUICK = FleetSettings(Latencies(boot_s=0.05, delete_s=0.05, notice_s=2.0), ArmSettings(throttle_speed=1000))
 IDLE = (sys.executable, "-S", "-E", "-c", "import signal\nwhile True: signal.pause()")
 WATCH_EVENTS = """
-import json, os, time, urllib.request
+import json, os, socket, time, urllib.request
 opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 def ask(path):
     request = urllib.request.Request(os.environ["IMDS"] + path, headers={"Metadata": "true"})
     return opener.open(request).read().decode()
 me = ask("/metadata/instance/compute/name?api-version=2021-02-01&format=text")
 print("I am", me, flush=True)
+with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
+    out.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"])
 while True:
     for event in json.loads(ask("/metadata/scheduledevents?api-version=2020-07-01"))["Events"]:
         print(event["EventType"], event["EventStatus"], *event["Resources"], flush=True)
@@ -115,15 +119,15 @@ def fleet(running: LocalFleet, programs: Programs, monkeypatch: pytest.MonkeyPat
     assert running.wait_for(lambda fleet: not fleet.instances and not fleet.model.vms(), PATIENCE_S)
 
 
-def raise_to(fleet: LocalFleet, capacity: int) -> dict[str, Instance]:
-    """Raise the capacity as the producer does, and wait until every VM runs its program."""
+def raise_to(fleet: LocalFleet, capacity: int, sign: str = "started") -> dict[str, Instance]:
+    """Raise the capacity as the producer does, and wait until the program of every VM gives this sign."""
     target = fleet.operator_target
     with compute_client(target, credential(target)) as compute:
         update = VirtualMachineScaleSetUpdate(sku=Sku(capacity=capacity))
         compute.virtual_machine_scale_sets.begin_update("tests", "fleet", update, polling=False)
     assert fleet.wait_for(lambda fleet: len(fleet.instances) == capacity, PATIENCE_S)
     for instance in fleet.instances.values():
-        assert instance.wait_for(lambda events: any(event.kind == "started" for event in events), PATIENCE_S)
+        assert instance.wait_for(lambda events: any(event.kind == sign for event in events), PATIENCE_S)
     return dict(fleet.instances)
 
 
@@ -161,7 +165,7 @@ def test_a_program_on_a_vm_reaches_storage_with_the_vms_identity(
 
 def test_an_evicted_vm_is_warned_then_killed_and_the_others_live_on(fleet: LocalFleet, programs: Programs) -> None:
     programs.build = programs.watching
-    instances = raise_to(fleet, 2)
+    instances = raise_to(fleet, 2, "ready")
     victim, other = instances
     process = psutil.Process(instances[victim].pids["p"])
     target = fleet.operator_target
@@ -180,7 +184,7 @@ def test_an_evicted_vm_is_warned_then_killed_and_the_others_live_on(fleet: Local
 
 def test_an_eviction_without_notice_kills_unwarned(fleet: LocalFleet, programs: Programs) -> None:
     programs.build = programs.watching
-    ((name, instance),) = raise_to(fleet, 1).items()
+    ((name, instance),) = raise_to(fleet, 1, "ready").items()
     target = fleet.operator_target
     assert evict(target, credential(target), None, notice=False) == name
     assert gone(fleet, name)
@@ -246,6 +250,14 @@ def test_a_vm_whose_programs_cannot_be_told_is_failed_and_says_why(fleet: LocalF
     (vm,) = fleet.model.vms()
     assert vm.problem is not None
     assert vm.problem.message == "no release was published"
+
+
+def test_a_fleet_says_when_its_storage_has_ended(
+    fleet: LocalFleet, azurite_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, local_ca: Certificates
+) -> None:
+    assert fleet.problem == ""
+    monkeypatch.setattr(fleet, "_azurite", Azurite(azurite_home, tmp_path, local_ca, "ended"))
+    assert fleet.problem == f"Azurite has ended: see {tmp_path / 'azurite.log'}."
 
 
 def test_nothing_of_the_fleet_listens_beyond_loopback(fleet: LocalFleet) -> None:
