@@ -3,11 +3,12 @@
 import io
 from collections.abc import Callable, Iterable
 
+import numpy as np
 import torch
 from stable_baselines3 import SAC
 from stable_baselines3.common.callbacks import BaseCallback
 
-from worker.contract.errors import CheckpointCorrupt
+from worker.contract.errors import CheckpointCorrupt, Diverged
 from worker.contract.job import Job
 from worker.contract.manifest import PartialEvaluation
 from worker.snapshot.curve import Curve, EvaluationRow
@@ -69,7 +70,11 @@ class SacRun:
             kind = "final" if partial.final else "periodic"
             raise CheckpointCorrupt(f"The {kind} evaluation under way at step {partial.step} is not one of this state.")
         model, environment = self._build(seed=None)
-        restore(model, environment, state, rows, beat, exact=exact)
+        try:
+            restore(model, environment, state, rows, beat, exact=exact)
+        except CheckpointCorrupt:
+            self.close()
+            raise
 
     def train(self, boundary: Boundary, beat: Callable[[], None]) -> FinishedRun:
         """Train from where it stands to the end; see TrainingRun."""
@@ -92,8 +97,10 @@ class SacRun:
         model, environment = self._standing()
         state = capture(model, environment, self._curve)
         buffer = buffer_of(model)
-        first = max(rows_from, buffer.total - buffer.buffer_size, 0)
-        return Snapshot(state, buffer.copy_rows(first, buffer.total), self._partial)
+        rows = buffer.copy_rows(max(rows_from, buffer.total - buffer.buffer_size, 0), buffer.total)
+        if not all(np.isfinite(part).all() for part in (rows.observations, rows.next_observations, rows.rewards)):
+            raise Diverged(f"The environment gave an observation or reward that is not finite by step {self.step}.")
+        return Snapshot(state, rows, self._partial)
 
     def close(self) -> None:
         """Release the environment."""
