@@ -20,7 +20,7 @@ from worker.training.environment import TrainingEnvironment, make_for_job
 from worker.training.evaluation import evaluate
 from worker.training.metrics import check_losses, curve_row, passed, steps_between_rows
 from worker.training.policy import encode_policy
-from worker.training.state import buffer_of, capture, restore, state_digest
+from worker.training.state import buffer_of, capture, check_weights, restore, state_digest
 from worker.training_run import Boundary, FinishedRun, Snapshot
 
 NEVER = 2**62
@@ -89,6 +89,9 @@ class SacRun:
             self._measure(model, boundary, beat)
             final = self._evaluate(model, boundary, beat, final=True)
             return self._finish(model, final)
+        except (ValueError, ArithmeticError, AssertionError):
+            check_weights(model)  # which may be what torch or the environment stumbled over
+            raise
         finally:
             self.close()
 
@@ -153,6 +156,7 @@ class SacRun:
 
     def _evaluate(self, model: SAC, boundary: Boundary, beat: Callable[[], None], *, final: bool) -> PartialEvaluation:
         """Fly the episodes of an evaluation that have not been flown yet, and return it whole."""
+        check_weights(model)
         start = self._partial or PartialEvaluation(step=model.num_timesteps, final=final)
 
         def between() -> None:

@@ -213,6 +213,19 @@ def test_a_loss_that_is_not_finite_ends_the_run(make_job: MakeJob) -> None:
         SacRun(job).train(ignore, ignore)
 
 
+@pytest.mark.parametrize("step", [30, 60])
+def test_weights_that_are_not_finite_end_the_run_at_the_next_action(step: int, make_job: MakeJob) -> None:
+    run = SacRun(make_job("tests/Drifting-v0", 60, learning_starts=10, train_freq=30))
+
+    def spoil(_: object) -> None:
+        model: Any = run._model
+        if run.step == step:
+            model.actor.mu.bias.data[0] = float("nan")
+
+    with pytest.raises(Diverged, match=f"A weight is not finite after {step} steps"):
+        run.train(spoil, lambda: spoil(None))
+
+
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast")
 def test_an_environment_that_goes_out_of_bounds_in_the_warm_up_is_never_captured(make_job: MakeJob) -> None:
     job = make_job("tests/Drifting-v0", 60, environment_keywords={"reward": 1e39})
