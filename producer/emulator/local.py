@@ -139,3 +139,5 @@ def require_local(session: Session) -> None:
         raise InputError(
             "The target here is on Azure. To evict one of its VMs: az vmss simulate-eviction, or the portal."
         )
+
+
