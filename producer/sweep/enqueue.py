@@ -77,6 +77,7 @@ def enqueue(
         NotConfirmed: the person does not want it.
         StorageError: the same command again goes on from here.
     """
+    wanted = wanted.model_copy(update={"enqueued_by": session.user})
     stored, plan, lifted = _write_plan(session, wanted, confirm, update=update)
     statuses = job_statuses(session, plan.sweep)
     hold = read_hold(session.blobs, plan.sweep)

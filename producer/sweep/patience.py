@@ -34,7 +34,7 @@ class Patience:
             retry=retry_if_exception_type(AccessDenied),
             wait=wait_fixed(PAUSE_S),
             stop=lambda state: state.idle_for >= PATIENCE_S,
-            sleep=lambda seconds: self._pause(seconds),
+            sleep=self._pause,
             before_sleep=self._explain,
             reraise=True,
         )
@@ -97,11 +97,11 @@ class PatientQueue:
         """Put a message."""
         return self._patience.keep(lambda: self._queue.send(text))
 
-    def receive(self, visibility_timeout_s: int) -> Message | None:
+    def receive(self, visibility_timeout_s: float) -> Message | None:
         """Take a message."""
         return self._patience.keep(lambda: self._queue.receive(visibility_timeout_s))
 
-    def renew(self, receipt: Receipt, visibility_timeout_s: int) -> Receipt:
+    def renew(self, receipt: Receipt, visibility_timeout_s: float) -> Receipt:
         """Hide a message for longer."""
         return self._patience.keep(lambda: self._queue.renew(receipt, visibility_timeout_s))
 

@@ -60,5 +60,6 @@ def _job(session: Session, places: Sequence[str], start: str) -> str:
 
 
 def _starting(session: Session, sweep: str, start: str) -> list[str]:
-    plan = read_plan(session, sweep).plan
-    return [planned.id for planned in plan.jobs if start and planned.id.startswith(start)]
+    stored = find_plan(session, sweep)
+    jobs = stored.plan.jobs if stored is not None else read_plan(session, sweep).plan.jobs
+    return [planned.id for planned in jobs if start and planned.id.startswith(start)]
