@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from worker.snapshot.evaluation import summarise
 
 from worker.contract.base import Frozen
 from worker.contract.errors import CheckpointCorrupt
