@@ -7,7 +7,7 @@ import typer
 
 import worker
 from producer.commands import fleet, local, models, results, sweep
-from producer.fleet.scale_set import AzureScaleSet
+from producer.fleet.scale_set import AzureScaleSet, Glances
 from producer.fleet.scaler import ensure_capacity
 from producer.session import Session, open_session
 from producer.sweep.audit import audit
@@ -21,9 +21,9 @@ app = typer.Typer(
 )
 
 
-def open_set(session: Session) -> AzureScaleSet:
-    """Return the target's scale set."""
-    return AzureScaleSet(session.compute, session.target)
+def open_set(session: Session) -> Glances:
+    """Return the target's scale set, for looking only."""
+    return Glances(AzureScaleSet(session.compute, session.target), session.runtime, session.durations.tick_s)
 
 
 sweep.register(app, after=ensure_capacity)

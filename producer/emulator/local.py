@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from producer.emulator.arm import ArmSettings
 from producer.emulator.azurite import install, is_installed
 from producer.emulator.description import SetDescription
 from producer.emulator.fleet import FleetSettings, LocalFleet, Machine
@@ -58,7 +59,8 @@ def local_fleet(options: LocalOptions, say: Callable[[str], None]) -> Iterator[t
         return image.spec(machine, fleet.endpoints, description.identity.resource_id)
 
     latencies = Latencies(boot_s=options.boot_s, delete_s=1.0, notice_s=options.notice_s)
-    fleet = LocalFleet(home, DATA, description, identity("operator"), build, FleetSettings(latencies))
+    settings = FleetSettings(latencies, ArmSettings(throttle_speed=1 / options.time_scale))
+    fleet = LocalFleet(home, DATA, description, identity("operator"), build, settings)
     with fleet:
         target = image.target(fleet.endpoints, fleet.endpoints.operator_imds_url)
         LOCAL_TARGET.write_bytes(target.canonical())

@@ -12,7 +12,8 @@ from azure.core.exceptions import ResourceNotFoundError
 
 from producer.fleet.look import Instance, ScaleSetState
 from worker.contract.arm import NO_RETRIES, delete_instances, fleet_errors
-from worker.contract.errors import FleetError
+from worker.contract.errors import FleetError, Throttled
+from worker.contract.runtime import Runtime
 from worker.contract.settings import Target
 
 if TYPE_CHECKING:
@@ -116,3 +117,26 @@ def _after(prefix: str, statuses: Sequence["InstanceViewStatus"]) -> str:
 
 def _is_error(status: "InstanceViewStatus") -> bool:
     return str(status.level).casefold() == "error" or (status.code or "").startswith("ProvisioningState/failed")
+
+
+class Glances:
+    """A scale set for whoever only watches: asks Azure seldom, since it allows 12 looks a minute, and remembers."""
+
+    def __init__(self, scale_set: ScaleSet, runtime: Runtime, every_s: float) -> None:
+        self._scale_set = scale_set
+        self._runtime = runtime
+        self._every_s = every_s
+        self._looked_s = float("-inf")
+        self._state: ScaleSetState | None = None
+
+    def read(self) -> ScaleSetState:
+        """Return the set as it was at most `every_s` ago, or longer while Azure asks for fewer requests."""
+        now_s = self._runtime.monotonic()
+        if self._state is None or now_s - self._looked_s >= self._every_s:
+            try:
+                self._state = self._scale_set.read()
+            except Throttled:
+                if self._state is None:
+                    raise
+            self._looked_s = now_s
+        return self._state

@@ -159,7 +159,7 @@ def _hyperparameter(name: str, value: Any) -> Value:
     model = Hyperparameters.model_validate({outer: {inner: value} if inner else value})
     content = model.model_dump(mode="json")[outer]
     normal: Value = content[inner] if inner else content
-    if isinstance(normal, list) and normal[-1] == "step":
+    if name == "train_freq" and isinstance(normal, list) and normal[1] == "step":
         return int(normal[0])  # train_freq: [4, step] is 4, and a job has one id
     return normal
 

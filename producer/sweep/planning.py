@@ -28,19 +28,17 @@ class Planned:
     notes: tuple[str, ...] = ()
 
 
-def plan_file(path: Path, user: str, *, allow_unproven: bool = False, look: Examine = examine) -> Planned:
+def plan_file(path: Path, *, allow_unproven: bool = False, look: Examine = examine) -> Planned:
     """Read a sweep file and return its plan.
 
     Raises:
         InputError: the file cannot be used; the message names file, line, key path, value and what is allowed.
     """
     file, document = read_sweep_file(path)
-    return make_plan(file, document, user, allow_unproven=allow_unproven, look=look)
+    return make_plan(file, document, allow_unproven=allow_unproven, look=look)
 
 
-def make_plan(
-    file: SweepFile, document: Document, user: str, *, allow_unproven: bool = False, look: Examine = examine
-) -> Planned:
+def make_plan(file: SweepFile, document: Document, *, allow_unproven: bool = False, look: Examine = examine) -> Planned:
     """Return the plan of a sweep file. Raises InputError."""
     _check_count(file, document)
     defaults = _defaults(file)
@@ -54,7 +52,6 @@ def make_plan(
         unique.setdefault(configuration.set_id, (PlannedSet(differs=differs, baseline=baseline), configuration))
     plan = Plan(
         sweep=file.name,
-        enqueued_by=user,
         source=document.text,
         common=common,
         sets=tuple(planned for planned, _ in unique.values()),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from producer.sweep.document import Document, KeyPath, Problem, read_document, shown
@@ -81,7 +81,7 @@ class SweepFile(Frozen):
     name: SweepName
     env: Annotated[Environment, BeforeValidator(_env_id)]
     timesteps: Annotated[Whole, Field(ge=1, le=50_000_000)]
-    seeds: Annotated[tuple[Seed, ...], Field(min_length=1), BeforeValidator(_first_seeds)]
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1), BeforeValidator(_first_seeds), AfterValidator(_different)]
     trainer: Literal["fast", "sb3"] = DEFAULT_TRAINER
     fixed: Mapping[str, Any] = {}
     search: Annotated[GridSearch | RandomSearch | ListSearch, Field(discriminator="method")] | None = None
@@ -152,7 +152,7 @@ def _structural(document: Document, details: ErrorDetails) -> Problem:
         return Problem(path, _unknown(path))
     if details["type"] in {"union_tag_invalid", "union_tag_not_found"}:
         path, key = (*path, "method"), "search.method"
-    while key not in _WORDS:
+    while key not in _WORDS or isinstance(path[-1], int):
         path = path[:-1]
         key = ".".join(part for part in path if isinstance(part, str))
     value: Any = document.content

@@ -1,6 +1,9 @@
 """Reconcile, branch by branch, and what holds whatever it is shown."""
 
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -375,121 +378,136 @@ def test_an_audit_that_sent_something_ends_the_quiet() -> None:
 
 # Whatever it is shown
 
-names = st.sampled_from(["a", "b", "c", "d", "e"])
-instances = st.builds(
-    Instance,
-    names,
-    st.sampled_from(["Creating", "Succeeded", "Failed", "Deleting", "Updating"]),
-    st.sampled_from(["", "starting", "running", "stopping", "stopped", "deallocated"]),
-)
-reports = st.builds(
-    lambda state, answers, idle_s, age_s, etag: SeenSlot(
-        SlotReport.model_validate({"vm": "x", "slot": 0, "state": state, "answers": answers, "idle_s": idle_s}),
-        etag,
-        age_s,
-    ),
-    st.sampled_from(["starting", "idle", "busy", "stopped"]),
-    st.sampled_from([None, "drain", "retire"]),
-    st.sampled_from([0.0, 100.0, 400.0]),
-    st.sampled_from([1.0, 200.0, 500.0, 700.0]),
-    st.sampled_from(["1", "2"]),
-)
-ages = st.sampled_from([1.0, 700.0, DAY_S])
-looks = st.builds(
-    Look,
-    read_s=st.just(0.0),
-    state=st.builds(
-        ScaleSetState,
-        st.integers(0, 6),
-        st.sampled_from(["e1", "e2"]),
-        st.lists(instances, max_size=5, unique_by=lambda one: one.name).map(tuple),
-    ),
-    count=st.sampled_from([0, 0, 1, 3, 7, 50]),
-    drain=st.dictionaries(names, ages, max_size=3),
-    retire=st.dictionaries(names, ages, max_size=3),
-    slots=st.dictionaries(names, st.dictionaries(st.integers(0, 2), reports, max_size=3), max_size=5),
-    commit_age_s=st.sampled_from([None, 5.0, 4000.0]),
-    hold=st.sampled_from(["", "", "fruitless"]),
-)
-histories = st.lists(st.tuples(st.sampled_from([5.0, 30.0, 61.0, 700.0]), looks, st.booleans()), min_size=1, max_size=8)
-policies = st.builds(Policy, st.integers(1, 5), st.integers(1, 3), st.just(DURATIONS))
+NAMES = "abcde"
 
 
-def last_of(history: list[tuple[float, Look, bool]], policy: Policy) -> tuple[Look, Memory]:
-    """Live through a history of looks, in which some ticks fail and every audit is clean."""
-    memory, at_s, now = Memory(), 0.0, history[0][1]
-    for pause_s, one, fails in history:
-        at_s += pause_s
-        now = replace(one, read_s=at_s)
-        if fails and one is not history[-1][1]:
+def some_instance(chance: Random, name: str) -> Instance:
+    provisioning = chance.choice(["Creating", "Succeeded", "Succeeded", "Failed", "Deleting", "Updating"])
+    return Instance(name, provisioning, chance.choice(["", "starting", "running", "running", "stopped", "deallocated"]))
+
+
+def some_slots(chance: Random, vm: str) -> dict[int, SeenSlot]:
+    state, answers = chance.choice(["starting", "idle", "busy", "stopped"]), chance.choice([None, "drain", "retire"])
+    found = {}
+    for slot in range(chance.randint(0, 3)):
+        if chance.random() < 0.2:
+            state, answers = "busy", None
+        report = SlotReport.model_validate(
+            {"vm": vm, "slot": slot, "state": state, "answers": answers, "idle_s": chance.choice([0.0, 100.0, 400.0])}
+        )
+        found[slot] = SeenSlot(report, chance.choice("112"), chance.choice([1.0, 200.0, 500.0, 700.0]))
+    return found
+
+
+def some_look(chance: Random, read_s: float) -> Look:
+    listed = chance.sample(NAMES, chance.randint(0, 5))
+    return Look(
+        read_s=read_s,
+        state=ScaleSetState(
+            chance.randint(0, 6), chance.choice(["e1", "e2"]), tuple(some_instance(chance, name) for name in listed)
+        ),
+        count=chance.choice([0, 0, 0, 1, 3, 7, 50]),
+        drain={vm: chance.choice([1.0, 700.0, DAY_S]) for vm in chance.sample(NAMES, chance.randint(0, 3))},
+        retire={vm: chance.choice([1.0, 700.0, DAY_S]) for vm in chance.sample(NAMES, chance.randint(0, 2))},
+        slots={vm: some_slots(chance, vm) for vm in chance.sample(NAMES, chance.randint(0, 5))},
+        commit_age_s=chance.choice([None, 5.0, 4000.0]),
+        hold=chance.choice(["", "", "", "fruitless"]),
+    )
+
+
+@dataclass(frozen=True)
+class Lived:
+    """The end of a history of ticks, some of which failed, and in which every audit was clean."""
+
+    now: Look
+    memory: Memory
+    policy: Policy
+    actions: tuple[Action, ...]
+
+
+def live(seed: int) -> Lived:
+    chance = Random(seed)
+    policy = Policy(chance.randint(1, 5), chance.randint(1, 3), DURATIONS)
+    memory, at_s = Memory(without_commit_s=chance.choice([0.0, 0.0, DURATIONS.fruitless_s])), 0.0
+    # Looks that resemble each other, so that silence, quiet and emptiness last.
+    now = some_look(chance, at_s)
+    for _ in range(chance.randint(1, 8)):
+        if chance.random() < 0.1:
             memory = memory.after_failure()
-            continue
         memory = observe(memory, now, policy)
-        if Audit() in reconcile(now, memory, policy):
+        actions = reconcile(now, memory, policy)
+        if Audit() in actions:
             memory = memory.after_audit(0)
-    return now, memory
+        if any(isinstance(action, Raise) for action in actions):
+            memory = memory.after_raise(now, refused=chance.random() < 0.3)
+        at_s += chance.choice([5.0, 30.0, 61.0, 700.0])
+        other = some_look(chance, at_s)
+        kept = [part for part in ("state", "count", "drain", "retire", "slots", "hold") if chance.random() < 0.8]
+        now = replace(other, **{part: getattr(now, part) for part in kept})
+    memory = observe(memory, now, policy)
+    return Lived(now, memory, policy, reconcile(now, memory, policy))
 
 
-@settings(max_examples=400, deadline=None)
-@given(histories, policies)
-def test_whatever_it_sees_it_never_lowers_a_capacity_with_instances_nor_exceeds_the_maximum(
-    history: list[tuple[float, Look, bool]], policy: Policy
-) -> None:
-    now, memory = last_of(history, policy)
-    for action in reconcile(now, memory, policy):
+def test_the_histories_lead_to_every_action_and_to_deaths() -> None:
+    """Without this, the claims below could be empty."""
+    lives = [live(seed) for seed in range(600)]
+    kinds = Counter(type(action) for lived in lives for action in lived.actions)
+    assert set(kinds) == {Raise, Drain, Delete, Clear, HoldFleet, Forget, ForgetSlots, Audit}
+    assert min(kinds.values()) >= 3
+    reasons = " ".join(action.reason for lived in lives for action in lived.actions if isinstance(action, Drain))
+    assert "said a word" in reasons
+    assert "nothing to do" in reasons
+    assert "still there" in reasons
+    assert "holds capacity" in reasons
+
+
+def whatever_it_lived(claim: Callable[[Lived], None]) -> Callable[[], None]:
+    """Check a claim at the end of many histories."""
+    return settings(max_examples=200, deadline=None)(given(st.integers(0, 2**32).map(live))(claim))
+
+
+@whatever_it_lived
+def test_it_never_lowers_a_capacity_with_instances_nor_exceeds_the_maximum(lived: Lived) -> None:
+    for action in lived.actions:
         if isinstance(action, Raise):
-            assert now.state.capacity < action.capacity <= policy.max_instances
-            assert action.etag == now.state.etag
-            assert now.count
+            assert lived.now.state.capacity < action.capacity <= lived.policy.max_instances
+            assert action.etag == lived.now.state.etag
+            assert lived.now.count
         if isinstance(action, Clear):
-            assert not now.state.instances
-            assert not now.count
+            assert not lived.now.state.instances
+            assert not lived.now.count
 
 
-@settings(max_examples=400, deadline=None)
-@given(histories, policies)
-def test_whatever_it_sees_it_deletes_only_drained_vms_whose_slots_answered_or_are_dead(
-    history: list[tuple[float, Look, bool]], policy: Policy
-) -> None:
-    now, memory = last_of(history, policy)
+@whatever_it_lived
+def test_it_deletes_only_drained_vms_whose_slots_answered_or_are_dead(lived: Lived) -> None:
+    now = lived.now
     listed = {instance.name: instance for instance in now.state.instances}
-    for vm in deleted(reconcile(now, memory, policy)):
+    for vm in deleted(lived.actions):
         assert vm in now.drain
         found = now.slots.get(vm, {})
-        for slot in now.expected_slots(vm, policy):
+        for slot in now.expected_slots(vm, lived.policy):
             answered = slot in found and found[slot].report.answers == "drain"
             standing_still = listed[vm].halted and all(one.age_s >= 240 for one in found.values())
-            assert answered or memory.slot_is_dead(vm, slot, now, policy) or standing_still
+            assert answered or standing_still or lived.memory.slot_is_dead(vm, slot, now, lived.policy)
 
 
-@settings(max_examples=400, deadline=None)
-@given(histories, policies)
-def test_whatever_it_sees_work_without_capacity_raises_unless_held_or_too_early(
-    history: list[tuple[float, Look, bool]], policy: Policy
-) -> None:
-    now, memory = last_of(history, policy)
+@whatever_it_lived
+def test_work_without_capacity_raises_unless_it_is_held_or_too_early(lived: Lived) -> None:
+    now, memory, policy = lived.now, lived.memory, lived.policy
     flagged = {one.name for one in now.state.instances} & (set(now.drain) | set(now.retire))
-    booked = flagged & memory.booked_out
-    short = now.state.capacity - len(flagged - booked) < policy.needed(now.count)
+    short = now.state.capacity - len(flagged - memory.booked_out) < policy.needed(now.count)
     room = now.state.capacity < policy.max_instances
-    actions = reconcile(now, memory, policy)
-    held = now.hold or any(isinstance(action, HoldFleet) for action in actions)
-    if short and room and not held:
-        assert raised_to(actions) is not None
+    held = bool(now.hold) or any(isinstance(action, HoldFleet) for action in lived.actions)
+    early = now.read_s < memory.raise_again_s(policy)
+    if now.count and short and room and not held and not early:
+        assert raised_to(lived.actions) is not None
 
 
-@settings(max_examples=400, deadline=None)
-@given(histories, policies)
-def test_whatever_it_sees_it_drains_no_working_vm_of_a_fruitful_fleet(
-    history: list[tuple[float, Look, bool]], policy: Policy
-) -> None:
-    now, memory = last_of(history, policy)
-    actions = reconcile(now, memory, policy)
-    if any(isinstance(action, HoldFleet) for action in actions):
+@whatever_it_lived
+def test_it_drains_no_working_vm_of_a_fruitful_fleet(lived: Lived) -> None:
+    if any(isinstance(action, HoldFleet) for action in lived.actions):
         return
-    living = {instance.name for instance in standing(now, memory, policy).living}
-    for vm in drained(actions) & living:
-        assert all(
-            seen.report.state == "idle" or memory.slot_is_dead(vm, slot, now, policy)
-            for slot, seen in now.slots.get(vm, {}).items()
-        )
+    living = {instance.name for instance in standing(lived.now, lived.memory, lived.policy).living}
+    for vm in drained(lived.actions) & living:
+        for slot, found in lived.now.slots.get(vm, {}).items():
+            assert found.report.state == "idle" or lived.memory.slot_is_dead(vm, slot, lived.now, lived.policy)

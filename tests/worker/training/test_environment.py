@@ -89,7 +89,7 @@ def test_a_verdict_holds_what_a_job_needs_to_know_of_the_environment(drifting: s
         ("tests/Matrix-v0", "a float32 vector"),
     ],
 )
-def test_a_probe_says_why_sac_cannot_train_somewhere(name: str, complaint: str, spaces: Callable[[], None]) -> None:
+def test_a_probe_says_why_sac_cannot_train_somewhere(name: str, complaint: str, spaces: None) -> None:
     with pytest.raises(BadConfiguration, match=complaint):
         probe(name, {}, 1, ignore)
 

@@ -1,11 +1,13 @@
 """State is copied whole: with all of it a run goes on as it would have, and without any item of it, it does not."""
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.numpy
 import torch
 
 from worker.contract.errors import CheckpointCorrupt, Diverged
@@ -220,3 +222,79 @@ def test_names_and_shapes_follow_from_the_job_as_they_do_from_the_networks(
         assert found == expected_tensors(job.configuration, updated=step > 25)
         again = TrainingState.decode(snapshot.state.encode(), job.configuration)
         assert again.encode() == snapshot.state.encode()
+
+
+def put(name: str, value: float, index: int = 0) -> Callable[[dict[str, Array]], None]:
+    def tamper(content: dict[str, Array]) -> None:
+        content[name] = content[name].copy()
+        content[name].reshape(-1)[index] = value
+
+    return tamper
+
+
+def in_head(*path: str, value: object) -> Callable[[dict[str, Array]], None]:
+    def tamper(content: dict[str, Array]) -> None:
+        head = json.loads(content["head"].tobytes())
+        place = head
+        for part in path[:-1]:
+            place = place[part]
+        place[path[-1]] = value
+        content["head"] = np.frombuffer(json.dumps(head).encode(), dtype=np.uint8)
+
+    return tamper
+
+
+def longer(name: str) -> Callable[[dict[str, Array]], None]:
+    return lambda content: content.update({name: np.repeat(content[name], 2, axis=0)})
+
+
+TAMPERED: dict[str, Callable[[dict[str, Array]], object]] = {
+    "a weight is NaN": put("policy/actor.mu.bias", np.nan),
+    "a moment is infinite": put("critic.optimizer/1/exp_avg", np.inf),
+    "a second moment is negative": put("critic.optimizer/1/exp_avg_sq", -1),
+    "Adam stepped back": put("actor.optimizer/1/step", -1),
+    "a layer is wider": longer("policy/critic.qf0.0.bias"),
+    "a layer is missing": lambda content: content.pop("policy/critic.qf1.2.weight"),
+    "a layer too many": lambda content: content.update({"policy/critic.qf2.0.bias": np.zeros(3, dtype=np.float32)}),
+    "moments before any update": in_head("counters", "updates", value=0),
+    "no step of the environment is stored": in_head("counters", "rows", value=0),
+    "fewer steps than the episode has": in_head("counters", "step", value=10),
+    "a negative count": in_head("counters", "episodes", value=-1),
+    "a count that is text": in_head("counters", "updates", value="many"),
+    "episodes that nobody knows": in_head("counters", "episodes", value=50),
+    "another optimizer's rate": in_head("learning_rates", "policy.optimizer", value=1e-3),
+    "a rate that is infinite": in_head("learning_rates", "actor.optimizer", value=float("inf")),
+    "a stream's even increment": in_head("cursor", "before_reset", "inc", value=2),
+    "a stream's state of 129 bits": in_head("cursor", "now", "state", value=2**128),
+    "a place behind MT19937's words": in_head("streams", "numpy_position", value=625),
+    "words too many": longer("random.numpy"),
+    "an episode longer than any": longer("cursor.actions"),
+    "another version": in_head("version", value=2),
+    "an unknown field": in_head("code", value="import os"),
+}
+
+
+@pytest.mark.parametrize("what", TAMPERED)
+def test_a_state_that_encode_did_not_write_is_a_corrupt_checkpoint(what: str, late: Case) -> None:
+    content = safetensors.numpy.load(late.snapshot.state.encode())
+    content["cursor.actions"] = np.repeat(content["cursor.actions"], 4, axis=0)  # up to 120 of at most 200
+    TrainingState.decode(safetensors.numpy.save(content), late.job.configuration)
+    TAMPERED[what](content)
+    with pytest.raises(CheckpointCorrupt):
+        TrainingState.decode(safetensors.numpy.save(content), late.job.configuration)
+
+
+def test_a_torch_stream_that_torch_refuses_is_a_corrupt_checkpoint(late: Case) -> None:
+    streams = replace(late.snapshot.state.streams, torch_state=np.full(5056, 255, dtype=np.uint8))
+    with pytest.raises(CheckpointCorrupt, match="torch"):
+        resume(late.job, replace(late.snapshot, state=replace(late.snapshot.state, streams=streams)))
+
+
+def test_a_state_of_another_job_is_a_corrupt_checkpoint(late: Case, make_job: Callable[..., Job]) -> None:
+    for other in (
+        make_job(ent_coef=0.1),
+        make_job(policy_kwargs={"net_arch": (32, 33)}),
+        make_job("tests/Drifting-v0"),
+    ):
+        with pytest.raises(CheckpointCorrupt):
+            TrainingState.decode(late.snapshot.state.encode(), other.configuration)

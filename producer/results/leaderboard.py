@@ -1,0 +1,313 @@
+"""Which hyperparameters lead, and whether one can believe it. Ranks sets within one environment and its kwargs."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from producer.results import statistics
+from producer.results.progress import SweepProgress
+from producer.results.statistics import Interval
+from producer.results.words import label_keys, number, plural, set_label
+from worker.contract.job import Configuration, EnvironmentSpec
+from worker.contract.plan import Plan, resolve
+from worker.contract.score import EvaluationSummary
+
+SEPARATED_P = 0.05
+SHOWN_SEEDS = 5
+"""Seeds that the sentence lists one by one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One finished training run."""
+
+    job: str
+    seed: int
+    score: EvaluationSummary
+    releases: tuple[str, ...]
+    exact: bool
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A hyperparameter set with its finished runs."""
+
+    sweep: str
+    index: int
+    """Into the plan's sets."""
+    label: str
+    differs: Mapping[str, Any]
+    configuration: Configuration
+    """As far as ranking needs it: environment, lengths, trainer, evaluation."""
+    planned: int
+    """Seeds in the plan."""
+    runs: tuple[Run, ...]
+    """In the order of seeds; at least one."""
+
+    @cached_property
+    def scores(self) -> tuple[float, ...]:
+        """Return the score of each run: the mean return of its final model over the held-out episodes."""
+        return tuple(run.score.mean for run in self.runs)
+
+    @cached_property
+    def mean(self) -> float:
+        """Return the mean over seeds."""
+        return float(np.mean(self.scores))
+
+    @property
+    def worst(self) -> float:
+        """Return the score of the worst seed."""
+        return min(self.scores)
+
+    @property
+    def solved(self) -> float | None:
+        """Return the share of held-out episodes that count as a success, over all seeds."""
+        shares = [run.score.solved for run in self.runs if run.score.solved is not None]
+        return float(np.mean(shares)) if shares else None
+
+    @property
+    def percentile_5(self) -> float:
+        """Return the 5th percentile of a run's held-out returns, mean over seeds."""
+        return float(np.mean([run.score.percentile_5 for run in self.runs]))
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A set and its place."""
+
+    rank: int
+    entrant: Entrant
+    interval: Interval | None
+    """Of the mean; from 5 seeds on."""
+    iqm: float | None
+    """Interquartile mean; from 10 seeds on."""
+    iqm_interval: Interval | None
+    p: float | None
+    """Welch's test against the leader, corrected over all sets; exploratory. None for the leader, and where a set has
+    one run."""
+    rank_one_share: float | None
+    """How often it leads when seeds are drawn again."""
+
+    @property
+    def separated(self) -> bool:
+        """Return whether the test tells it from the leader."""
+        return self.p is not None and self.p < SEPARATED_P
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """The ranking within one environment."""
+
+    environment: EnvironmentSpec
+    standings: tuple[Standing, ...]
+    """The best first; at least one."""
+    without_result: int
+    """Sets of this environment without a finished run."""
+    seeds_to_separate: int | None
+    """Seeds that would tell the first from the second; None: more than 50, or not to be said."""
+
+    @property
+    def leader(self) -> Standing:
+        """Return the set that leads."""
+        return self.standings[0]
+
+    @cached_property
+    def sentence(self) -> str:
+        """Return what may be said of the leader, and no more."""
+        return sentence(self)
+
+    @cached_property
+    def warnings(self) -> tuple[str, ...]:
+        """Return what a reader must know before believing any of it."""
+        return tuple(_warnings(self))
+
+
+def environment_label(environment: EnvironmentSpec) -> str:
+    """Return an environment with its kwargs."""
+    kwargs = ", ".join(f"{name}={value}" for name, value in sorted(environment.kwargs.items()))
+    return f"{environment.id}({kwargs})" if kwargs else environment.id
+
+
+# ---- building ------------------------------------------------------------------------------------------------------
+
+
+def leaderboards(progress: Sequence[SweepProgress]) -> tuple[Leaderboard, ...]:
+    """Return one ranking for each environment and its kwargs, over one sweep or several.
+
+    The order is that of the plans. Environments without any finished run have no ranking.
+    """
+    entrants: dict[bytes, list[Entrant]] = defaultdict(list)
+    environments: dict[bytes, EnvironmentSpec] = {}
+    without: dict[bytes, int] = defaultdict(int)
+    for sweep in progress:
+        prefix = f"{sweep.sweep}: " if len(progress) > 1 else ""
+        for entrant in _entrants(sweep, prefix):
+            environment = entrant.configuration.environment
+            key = environment.canonical()
+            environments.setdefault(key, environment)
+            if entrant.runs:
+                entrants[key].append(entrant)
+            else:
+                without[key] += 1
+    return tuple(rank(environments[key], entrants[key], without[key]) for key in environments if entrants[key])
+
+
+def _entrants(sweep: SweepProgress, prefix: str) -> Iterator[Entrant]:
+    """Yield every set of a sweep, also those without a finished run."""
+    plan = sweep.plan
+    keys = label_keys([planned.differs for planned in plan.sets[:300]])
+    runs: dict[int, list[Run]] = defaultdict(list)
+    planned: dict[int, int] = defaultdict(int)
+    for job in sweep.jobs:
+        planned[job.set] += 1
+        if job.state == "done" and job.score is not None:
+            runs[job.set].append(Run(job.id, job.seed, job.score, job.releases, job.exact))
+    for index, one in enumerate(plan.sets):
+        yield Entrant(
+            sweep=sweep.sweep,
+            index=index,
+            label=prefix + set_label(one.differs, keys),
+            differs=one.differs,
+            configuration=_ranked_as(plan, index),
+            planned=planned[index],
+            runs=tuple(sorted(runs[index], key=lambda run: run.seed)),
+        )
+
+
+def _ranked_as(plan: Plan, index: int) -> Configuration:
+    """Return a set's configuration as far as ranking needs it; resolving 10,000 sets in full takes seconds."""
+    matters = {
+        key: value
+        for key, value in plan.sets[index].differs.items()
+        if key.split(".")[0] == "env" or key.split(".")[0] in Configuration.model_fields
+    }
+    return resolve(plan.common, matters) if matters else plan.common
+
+
+def rank(environment: EnvironmentSpec, entrants: Sequence[Entrant], without_result: int = 0) -> Leaderboard:
+    """Return the ranking of sets with at least one finished run each; equal means keep the order of the plan."""
+    ranked = sorted(entrants, key=lambda entrant: -entrant.mean)
+    leader = ranked[0]
+    corrected = statistics.holm([statistics.welch(leader.scores, other.scores) for other in ranked[1:]])
+    shares = statistics.rank_one_shares([entrant.scores for entrant in ranked])
+    standings = tuple(
+        Standing(
+            rank=place + 1,
+            entrant=entrant,
+            interval=statistics.mean_interval(entrant.scores),
+            iqm=statistics.interquartile_mean(entrant.scores),
+            iqm_interval=statistics.iqm_interval(entrant.scores),
+            p=corrected[place - 1] if place else None,
+            rank_one_share=shares[place] if shares else None,
+        )
+        for place, entrant in enumerate(ranked)
+    )
+    seeds = statistics.seeds_to_separate(leader.scores, ranked[1].scores) if len(ranked) > 1 else None
+    return Leaderboard(environment, standings, without_result, seeds)
+
+
+# ---- in words ------------------------------------------------------------------------------------------------------
+
+
+def sentence(board: Leaderboard) -> str:
+    """Return the one sentence about the leader: its score with every seed or an interval, and who is not behind it."""
+    leader, others = board.leader, board.standings[1:]
+    name = leader.entrant.label
+    runs = leader.entrant.scores
+    if not others:
+        return f"{name} is the only set with results: {_score(leader)}."
+    parts = [f"{name} leads with {_score(leader)}"]
+    tied = [other for other in others if not other.separated]
+    if len(runs) < 2 or all(other.p is None for other in others):
+        parts.append("one seed a set says nothing of the spread, so nothing is separated")
+    elif tied:
+        parts.append(f"not separated from {plural(len(tied), 'other')}")
+    else:
+        parts.append("separated from every other set (exploratory: the leader was selected)")
+    parts.append("not confirmed on fresh seeds")
+    return "; ".join(parts) + "."
+
+
+def _score(standing: Standing) -> str:
+    runs, count = standing.entrant.scores, len(standing.entrant.scores)
+    seeds = plural(count, "seed")
+    mean = number(standing.entrant.mean)
+    if standing.interval is not None:
+        low, high = number(standing.interval.low), number(standing.interval.high)
+        return f"{mean} (95 % {standing.interval.method} interval {low} to {high}; {seeds})"
+    listed = ", ".join(number(run) for run in sorted(runs)[:SHOWN_SEEDS])
+    return f"{mean} ({listed}; {seeds})" if count > 1 else f"{mean} ({seeds})"
+
+
+def separation(board: Leaderboard) -> str:
+    """Return how many seeds would tell the first two apart; empty where there are no two."""
+    if len(board.standings) < 2:
+        return ""
+    first, second = (standing.entrant.scores for standing in board.standings[:2])
+    if min(len(first), len(second)) < 2:
+        return "With one seed a set, nobody can say how many seeds would separate the first two: run at least 3."
+    if board.seeds_to_separate is None:
+        return (
+            f"More than {statistics.MOST_SEEDS} seeds a set would be needed to separate the first two: treat as tied."
+        )
+    return f"About {board.seeds_to_separate} seeds a set would separate the first two, if their difference is real."
+
+
+def selection(board: Leaderboard) -> str:
+    """Return how much better than it is the best of so many equal sets would look; empty where it cannot be said."""
+    spreads = [float(np.std(s.entrant.scores, ddof=1)) for s in board.standings if len(s.entrant.scores) > 1]
+    if len(board.standings) < 3 or not spreads:
+        return ""
+    runs = float(np.median([len(standing.entrant.scores) for standing in board.standings]))
+    errors = statistics.best_of_equals(len(board.standings))
+    points = errors * float(np.sqrt(np.mean(np.square(spreads)) / runs))
+    return (
+        f"Of {len(board.standings)} equally good sets, the best would look {errors:.1f} standard errors "
+        f"({number(points)}) better than it is."
+    )
+
+
+def _warnings(board: Leaderboard) -> Iterator[str]:
+    entrants = [standing.entrant for standing in board.standings]
+    runs = [run for entrant in entrants for run in entrant.runs]
+    yield from _nothing_learned(board)
+    missing = sum(len(entrant.runs) < entrant.planned for entrant in entrants)
+    if missing or board.without_result:
+        verb = "misses" if missing == 1 else "miss"
+        none = f"; {plural(board.without_result, 'set')} without any result" if board.without_result else ""
+        yield f"Not all runs are finished: {plural(missing, 'set')} {verb} seeds{none}. The order may change."
+    releases = sorted({release for run in runs for release in run.releases})
+    if len(releases) > 1:
+        yield f"The runs were made by {len(releases)} releases ({', '.join(releases)}): differences may be the code's."
+    yield from _mixed(entrants)
+    inexact = sum(not run.exact for run in runs)
+    if inexact:
+        yield f"{plural(inexact, 'run')} resumed on another kind of machine, so not bit by bit what one machine makes."
+
+
+def _nothing_learned(board: Leaderboard) -> Iterator[str]:
+    solved_at = board.environment.solved_at
+    leader = board.leader.entrant
+    if solved_at is not None and leader.mean < solved_at / 2:
+        steps = max(standing.entrant.configuration.timesteps for standing in board.standings)
+        yield (
+            f"No set has learned the task: the best mean return is {number(leader.mean)}, a success is "
+            f"{number(solved_at)} or more. {steps:,} steps teach nothing yet, so the order means nothing."
+        )
+
+
+def _mixed(entrants: Iterable[Entrant]) -> Iterator[str]:
+    configurations = [entrant.configuration for entrant in entrants]
+    trainers = sorted({configuration.trainer for configuration in configurations})
+    if len(trainers) > 1:
+        yield f"The runs were made by different trainers ({', '.join(trainers)})."
+    episodes = sorted({configuration.evaluation.final_episodes for configuration in configurations})
+    if len(episodes) > 1:
+        yield f"Final models were evaluated on {' or '.join(map(str, episodes))} held-out episodes."
+    steps = sorted({configuration.timesteps for configuration in configurations})
+    if len(steps) > 1:
+        yield f"Sets were trained for different lengths, {steps[0]:,} to {steps[-1]:,} steps."

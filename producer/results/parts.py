@@ -1,0 +1,172 @@
+"""The parts of finished results: read through the manifest that names them, verified, and written to disk whole."""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from producer.results.progress import JobProgress, SweepProgress
+from producer.results.words import label_keys, set_label
+from worker.contract import names
+from worker.contract.base import sha256_hex
+from worker.contract.errors import InputError, TranquilityError
+from worker.contract.manifest import BlobRef, Manifest, Outcome
+from worker.contract.records import BlobStore
+from worker.contract.result import CURVE, MODEL, POLICY, RESULT, Result
+
+Part = Literal["result", "curve", "model", "policy"]
+FILES: dict[Part, str] = {"result": RESULT, "curve": CURVE, "model": MODEL, "policy": POLICY}
+READERS = 8
+"""Jobs read at the same time."""
+
+
+class ResultDamaged(TranquilityError):
+    """A part of a result is missing or does not hold what the manifest says."""
+
+
+def read_outcome(blobs: BlobStore, sweep: str, job: str) -> Outcome:
+    """Return what a finished job names. Raises ResultDamaged, StorageError."""
+    found = blobs.get(names.SWEEPS, names.manifest(sweep, job))
+    if found is None:
+        raise ResultDamaged(f"Job {job}: there is no manifest.")
+    try:
+        return Manifest.model_validate_json(found.body).outcome
+    except ValidationError as error:
+        raise ResultDamaged(f"Job {job}: its manifest cannot be read: {error.errors()[0]['msg']}.") from error
+
+
+def read_part(blobs: BlobStore, job: str, reference: BlobRef | None) -> bytes:
+    """Return a verified part. Raises ResultDamaged, StorageError."""
+    if reference is None:
+        raise ResultDamaged(f"Job {job}: its manifest names no such part.")
+    found = blobs.get(names.SWEEPS, reference.name)
+    if found is None:
+        raise ResultDamaged(f"Job {job}: {reference.name} is gone.")
+    if len(found.body) != reference.length or sha256_hex(found.body) != reference.sha256:
+        raise ResultDamaged(f"Job {job}: {reference.name} is not what the manifest names (length and SHA-256).")
+    return found.body
+
+
+def read_result(blobs: BlobStore, sweep: str, job: str) -> Result:
+    """Return a job's result. Raises ResultDamaged, StorageError."""
+    body = read_part(blobs, job, read_outcome(blobs, sweep, job).result)
+    try:
+        return Result.model_validate_json(body)
+    except ValidationError as error:
+        raise ResultDamaged(f"Job {job}: its result.json cannot be read: {error.errors()[0]['msg']}.") from error
+
+
+def folders(sweep: SweepProgress) -> Callable[[JobProgress], Path]:
+    """Return where a job's files go, below a folder of the person's choice: `<set>/<seed>`.
+
+    A set's number never changes: an enqueue with --update only adds sets.
+    """
+    keys = label_keys([planned.differs for planned in sweep.plan.sets[:300]])
+
+    def folder(job: JobProgress) -> Path:
+        label = set_label(sweep.plan.sets[job.set].differs, keys)
+        readable = "".join(character if character.isalnum() or character in "=.-" else "_" for character in label)
+        return Path(f"{job.set:04d}-{readable[:60].rstrip('_.')}") / f"seed-{job.seed}"
+
+    return folder
+
+
+@dataclass(frozen=True, slots=True)
+class Downloaded:
+    """What a download did."""
+
+    written: int = 0
+    kept: int = 0
+    """Files that were there already, whole."""
+    problems: tuple[str, ...] = ()
+
+    def __add__(self, other: "Downloaded") -> "Downloaded":
+        return Downloaded(self.written + other.written, self.kept + other.kept, (*self.problems, *other.problems))
+
+
+def download(blobs: BlobStore, sweep: SweepProgress, folder: Path) -> Downloaded:
+    """Fetch result, curve, model and policy of every finished job into `folder`; again called, only what is missing.
+
+    What is damaged is reported and the rest fetched all the same.
+
+    Raises:
+        StorageError: storage does not answer; what came so far is whole, and the same call goes on.
+        InputError: the folder cannot be written.
+    """
+    where = folders(sweep)
+    done = [job for job in sweep.jobs if job.state == "done"]
+
+    def fetch(job: JobProgress) -> Downloaded:
+        return _download_job(blobs, sweep.sweep, job.id, folder / where(job))
+
+    with ThreadPoolExecutor(READERS) as pool:
+        return sum(pool.map(fetch, done), Downloaded())
+
+
+def _download_job(blobs: BlobStore, sweep: str, job: str, folder: Path) -> Downloaded:
+    try:
+        outcome = read_outcome(blobs, sweep, job)
+    except ResultDamaged as error:
+        return Downloaded(problems=(str(error),))
+    total = Downloaded()
+    for part, file_name in FILES.items():
+        reference: BlobRef | None = getattr(outcome, part)
+        path = folder / file_name
+        if reference is not None and _is_whole(path, reference):
+            total += Downloaded(kept=1)
+            continue
+        try:
+            write_whole(path, read_part(blobs, job, reference))
+        except ResultDamaged as error:
+            total += Downloaded(problems=(str(error),))
+        else:
+            total += Downloaded(written=1)
+    return total
+
+
+def _is_whole(path: Path, reference: BlobRef) -> bool:
+    try:
+        if path.stat().st_size != reference.length:
+            return False
+        with path.open("rb") as file:
+            digest = sha256()
+            for block in iter(lambda: file.read(1 << 20), b""):
+                digest.update(block)
+    except OSError:
+        return False
+    return digest.hexdigest() == reference.sha256
+
+
+def write_whole(path: Path, body: bytes) -> None:
+    """Write a file so that it is there whole or not at all. Raises InputError where the place cannot be written."""
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            temporary = Path(file.name)
+            file.write(body)
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    except OSError as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        raise InputError(f"{path} cannot be written: {error.strerror}.") from error
+
+
+def _umask() -> int:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+def side_by_side(read: Callable[[JobProgress], None], jobs: Iterable[JobProgress]) -> None:
+    """Call `read` for every job, a few at a time; the first error is raised."""
+    with ThreadPoolExecutor(READERS) as pool:
+        for _ in pool.map(read, jobs):
+            pass

@@ -1,0 +1,211 @@
+"""Retry and delete: how a job that has ended begins anew, and how a sweep goes for good (rule 8)."""
+
+import contextlib
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final
+
+from producer.session import Session
+from producer.sweep.hold import find_hold, lift, send_open, settle_hold
+from producer.sweep.parallel import Progress, fan_out, silent
+from producer.sweep.plans import (
+    StoredPlan,
+    all_terminal,
+    find_plan,
+    job_statuses,
+    read_manifest,
+    read_plan,
+    unmark_complete,
+    write_plan,
+)
+from producer.sweep.sending import withdraw
+from worker.contract import names
+from worker.contract.control import Hold
+from worker.contract.errors import ConditionFailed, InputError, StorageUnavailable
+from worker.contract.manifest import Counts, Manifest, Outcome
+from worker.contract.plan import Plan
+from worker.contract.records import Unchanged
+
+FAILED: Final = frozenset({"failed", "poisoned"})
+RETRIABLE: Final = FAILED | {"cancelled"}
+REWRITES: Final = 10
+
+
+@dataclass(frozen=True)
+class Retried:
+    """What a retry found and did."""
+
+    sweep: str
+    jobs: tuple[tuple[str, str], ...]
+    """Jobs that begin anew, each with what had ended it."""
+    sent: int
+    hold: Hold | None
+    """Why they may not run yet."""
+
+
+@dataclass(frozen=True)
+class Deleted:
+    """What a delete found and did."""
+
+    sweep: str
+    blobs: int
+
+
+def retry(
+    session: Session,
+    sweep: str,
+    jobs: Collection[str] = (),
+    *,
+    cancelled: bool = False,
+    progress: Progress = silent,
+) -> Retried:
+    """Let failed and poisoned jobs begin anew from their last commit; cancelled ones where asked for.
+
+    Args:
+        session: where.
+        sweep: whose jobs.
+        jobs: only these, whatever ended them.
+        cancelled: whether cancelled jobs are meant too; this also lifts the hold of a cancelled sweep.
+        progress: told of jobs and messages.
+
+    Raises:
+        InputError: there is nothing to retry, or the sweep is cancelled and that is to stay.
+    """
+    stored = read_plan(session, sweep)
+    if stored.plan.deleted:
+        raise InputError(f"{sweep} is being deleted. End that with: tranquility delete {sweep}")
+    found = find_hold(session, sweep)
+    lifted = False
+    if found is not None and found.cancels_all:
+        if not cancelled:
+            raise InputError(f"{sweep} is cancelled. To run all of it again: tranquility retry {sweep} --cancelled")
+        lifted = lift(session, sweep, found.etag)
+    elif found is not None and found.hold.kind == "cancelled":
+        settle_hold(session, stored.plan, found)
+    chosen = _chosen(session, stored.plan, frozenset(jobs), cancelled=cancelled)
+    unmark_complete(session, sweep)
+    begun: list[tuple[str, str]] = []
+
+    def begin(job: str) -> None:
+        ended_by = _begin_anew(session, sweep, job)
+        if ended_by is not None:
+            begun.append((job, ended_by))
+
+    fan_out(session.runtime, begin, chosen, progress)
+    if read_plan(session, sweep).plan.deleted:
+        raise InputError(f"{sweep} is being deleted: nothing was sent.")
+    sent = send_open(session, stored.plan, progress, after_hold=lifted)
+    hold = find_hold(session, sweep)
+    return Retried(sweep, tuple(sorted(begun)), sent, hold.hold if hold else None)
+
+
+def _chosen(session: Session, plan: Plan, jobs: frozenset[str], *, cancelled: bool) -> list[str]:
+    statuses = job_statuses(session, plan.sweep)
+    kinds = RETRIABLE if cancelled or jobs else FAILED
+    for job in sorted(jobs):
+        status = statuses[job].status if job in statuses else "planned"
+        if status not in RETRIABLE | {"planned"}:
+            words = "has a result" if status == "done" else "has not ended"
+            raise InputError(f"{plan.sweep}/{job} is {status}: it {words}, and cannot be retried.")
+    wanted = jobs or frozenset(plan.by_id)
+    return sorted(job for job, status in statuses.items() if job in wanted and status.status in kinds)
+
+
+def _begin_anew(session: Session, sweep: str, job: str) -> str | None:
+    """Write `planned` by CAS, as a claim would be written; return what had ended the job, None if it had not."""
+    nonce = session.runtime.nonce()
+    reason = None
+    for _ in range(REWRITES):
+        found = read_manifest(session, sweep, job)
+        if found is None or found.manifest.status not in RETRIABLE:
+            return reason
+        before = found.manifest
+        reason = before.outcome.reason or before.status
+        with contextlib.suppress(ConditionFailed):
+            after = planned_again(before, nonce)
+            session.blobs.put(
+                names.SWEEPS, names.manifest(sweep, job), after.canonical(), Unchanged(found.etag), after.metadata()
+            )
+            return reason
+    raise StorageUnavailable(f"The manifest of {sweep}/{job} changed {REWRITES} times in a row while we wrote it.")
+
+
+def planned_again(before: Manifest, nonce: str) -> Manifest:
+    """Return the manifest of a job that begins anew: its checkpoint and its history stay, what ended it goes."""
+    return before.model_copy(
+        update={
+            "status": "planned",
+            "epoch": before.epoch + 1,
+            "nonce": nonce,
+            "worker": "",
+            "message_id": "",
+            "counts": Counts(),
+            "outcome": Outcome(),
+        }
+    )
+
+
+def delete(session: Session, sweep: str, progress: Progress = silent) -> Deleted:
+    """Remove a sweep whose jobs have all ended: tombstone, then messages and blobs, then the plan.
+
+    Raises:
+        InputError: there is no such sweep, or jobs have not ended.
+    """
+    stored = find_plan(session, sweep)
+    if stored is None and not _blobs(session, sweep):
+        stored = read_plan(session, sweep)  # raises, and names the sweeps that there are
+    if stored is not None and not stored.plan.deleted:
+        stored = _bury(session, stored)
+    withdraw(session, sweep, progress)
+    count = 0
+    while left := _blobs(session, sweep):  # a worker's last log line may come late
+        fan_out(session.runtime, lambda place: session.blobs.delete(*place), left, progress)
+        count += len(left)
+    if stored is not None:
+        session.blobs.delete(names.SWEEPS, names.plan(sweep), Unchanged(stored.etag))
+    return Deleted(sweep, count + (stored is not None))
+
+
+def _bury(session: Session, stored: StoredPlan) -> StoredPlan:
+    """Write the tombstone. A retry may come between the look and the tombstone: then it is taken back."""
+    sweep = stored.plan.sweep
+    found = find_hold(session, sweep)
+    if found is not None and found.hold.kind == "cancelled":
+        settle_hold(session, stored.plan, found)
+    _refuse_open_jobs(session, stored.plan)
+    tombstone = stored.plan.model_copy(update={"deleted": True})
+    try:
+        write_plan(session, tombstone, stored)
+    except ConditionFailed as error:
+        now = read_plan(session, sweep)
+        if not now.plan.deleted:
+            raise InputError(f"{sweep} changed while it was to be deleted: look at it again first.") from error
+        return now
+    buried = read_plan(session, sweep)
+    try:
+        _refuse_open_jobs(session, buried.plan)
+    except InputError:
+        write_plan(session, stored.plan, buried)
+        raise
+    return buried
+
+
+def _refuse_open_jobs(session: Session, plan: Plan) -> None:
+    statuses = job_statuses(session, plan.sweep)
+    if all_terminal(plan, statuses):
+        return
+    still_open = sum(planned.id not in statuses or not statuses[planned.id].terminal for planned in plan.jobs)
+    raise InputError(
+        f"{still_open} of {len(plan.jobs)} jobs of {plan.sweep} have not ended. Cancel them first "
+        f"(tranquility cancel {plan.sweep}); running ones end at their next commit."
+    )
+
+
+def _blobs(session: Session, sweep: str) -> list[tuple[str, str]]:
+    """Return container and name of all blobs of a sweep but its plan."""
+    places = [
+        (container, blob.name)
+        for container in (names.CHECKPOINTS, names.SWEEPS)
+        for blob in session.blobs.list(container, f"{sweep}/")
+    ]
+    return [place for place in places if place != (names.SWEEPS, names.plan(sweep))]

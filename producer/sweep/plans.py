@@ -1,0 +1,136 @@
+"""Stored plans, and what the manifests say about their jobs."""
+
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from producer.session import Session
+from worker.contract import names
+from worker.contract.base import canonical_json
+from worker.contract.errors import InputError
+from worker.contract.manifest import TERMINAL, Manifest
+from worker.contract.plan import Plan
+from worker.contract.records import Absent, Unchanged
+
+
+@dataclass(frozen=True)
+class StoredPlan:
+    """A plan as found."""
+
+    plan: Plan
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """A job's manifest, as far as a listing shows it."""
+
+    status: str
+    epoch: int
+    age_s: float
+
+    @property
+    def terminal(self) -> bool:
+        """Return whether the job has ended."""
+        return self.status in TERMINAL
+
+    def held_by_worker(self, visibility_timeout_s: float) -> bool:
+        """Return whether a worker has the job now: its manifest is also its heartbeat (rule 4)."""
+        return self.status == "running" and self.age_s < visibility_timeout_s
+
+
+def sweeps(session: Session) -> Iterator[str]:
+    """Yield the names of all sweeps."""
+    return session.blobs.folders(names.SWEEPS)
+
+
+def find_plan(session: Session, sweep: str) -> StoredPlan | None:
+    """Return a sweep's plan, or None. Raises InputError where this release cannot read it."""
+    found = session.blobs.get(names.SWEEPS, names.plan(sweep))
+    if found is None:
+        return None
+    try:
+        return StoredPlan(Plan.model_validate_json(found.body), found.etag)
+    except ValidationError as error:
+        reason = error.errors(include_url=False, include_input=False)[0]["msg"]
+        raise InputError(f"The plan of {sweep} cannot be read by this release ({reason}): take a newer one.") from error
+
+
+def read_plan(session: Session, sweep: str) -> StoredPlan:
+    """Return a sweep's plan. Raises InputError where there is none, naming the sweeps that there are."""
+    found = find_plan(session, sweep)
+    if found is None:
+        known = list(sweeps(session))
+        close = difflib.get_close_matches(sweep, known, 1)
+        hint = f"Did you mean {close[0]}?" if close else f"Sweeps here: {', '.join(known) or 'none'}."
+        raise InputError(f"There is no sweep {sweep!r}. {hint}")
+    return found
+
+
+def write_plan(session: Session, plan: Plan, before: StoredPlan | None) -> None:
+    """Store a plan. Raises ConditionFailed where it is not as it was seen `before` (or where the answer was lost)."""
+    condition = Unchanged(before.etag) if before else Absent()
+    session.blobs.put(names.SWEEPS, names.plan(plan.sweep), plan.canonical(), condition)
+
+
+def job_statuses(session: Session, sweep: str) -> Mapping[str, JobStatus]:
+    """Return what is known of every job that was ever claimed, by one LIST for 5,000 jobs."""
+    prefix = names.manifests(sweep)
+    return {
+        blob.name.removeprefix(prefix): JobStatus(
+            blob.metadata.get("status", ""), int(blob.metadata.get("epoch", "0")), blob.age_s
+        )
+        for blob in session.blobs.list(names.SWEEPS, prefix)
+    }
+
+
+@dataclass(frozen=True)
+class StoredManifest:
+    """A manifest as found; `age_s` is Date − Last-Modified of the answer that brought it."""
+
+    manifest: Manifest
+    etag: str
+    age_s: float
+
+
+def read_manifest(session: Session, sweep: str, job: str) -> StoredManifest | None:
+    """Return a job's manifest, or None. Raises InputError where this release cannot read it."""
+    found = session.blobs.get(names.SWEEPS, names.manifest(sweep, job))
+    if found is None:
+        return None
+    try:
+        return StoredManifest(Manifest.model_validate_json(found.body), found.etag, found.age_s)
+    except ValidationError as error:
+        raise InputError(f"The manifest of {sweep}/{job} cannot be read by this release: take a newer one.") from error
+
+
+def all_terminal(plan: Plan, statuses: Mapping[str, JobStatus]) -> bool:
+    """Return whether every planned job has ended."""
+    return all(planned.id in statuses and statuses[planned.id].terminal for planned in plan.jobs)
+
+
+def mark_complete(session: Session, plan: Plan) -> bool:
+    """Mark a sweep whose jobs have all ended, so that no audit looks at it again; return whether the mark stands.
+
+    A retry or an update may come between the look and the mark: whoever sends first takes the mark away, and the mark
+    is checked once more after it was set.
+    """
+    sweep = plan.sweep
+    session.blobs.put(names.SWEEPS, names.complete(sweep), canonical_json({"jobs": len(plan.jobs)}))
+    stored = find_plan(session, sweep)
+    if stored is not None and all_terminal(stored.plan, job_statuses(session, sweep)):
+        return True
+    unmark_complete(session, sweep)
+    return False
+
+
+def unmark_complete(session: Session, sweep: str) -> None:
+    """Let audits look at a sweep again."""
+    session.blobs.delete(names.SWEEPS, names.complete(sweep))
+
+
+def is_marked_complete(session: Session, sweep: str) -> bool:
+    """Return whether every job of a sweep has ended, as somebody found."""
+    return session.blobs.get(names.SWEEPS, names.complete(sweep)) is not None
