@@ -37,7 +37,7 @@ def train(
     if source.suffix == ".json":
         wanted = decode(_text(source))
     else:
-        plan = plan_file(source, "").plan
+        plan = plan_file(source).plan
         if job >= len(plan.jobs):
             raise InputError(f"--job {job}: {source} has {len(plan.jobs)} jobs, 0 to {len(plan.jobs) - 1}.")
         wanted = plan.job(plan.jobs[job])
@@ -65,9 +65,7 @@ def _policy_of(session: Session, asked: str) -> bytes:
     sweep, job = find_job(session.blobs, asked)
     outcome = read_outcome(session.blobs, sweep, job)
     if outcome.policy is None:
-        raise InputError(
-            f"{sweep}/{job} is not done: tranquility status {sweep} shows how far it is."
-        )
+        raise InputError(f"{sweep}/{job} is not done: tranquility status {sweep} shows how far it is.")
     return read_part(session.blobs, job, outcome.policy)
 
 

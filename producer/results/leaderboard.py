@@ -1,9 +1,10 @@
 """Which hyperparameters lead, and whether one can believe it. Ranks sets within one environment and its kwargs."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -39,7 +40,9 @@ class Entrant:
     index: int
     """Into the plan's sets."""
     label: str
+    differs: Mapping[str, Any]
     configuration: Configuration
+    """As far as ranking needs it: environment, lengths, trainer, evaluation."""
     planned: int
     """Seeds in the plan."""
     runs: tuple[Run, ...]
@@ -168,6 +171,7 @@ def _entrants(sweep: SweepProgress, prefix: str) -> Iterator[Entrant]:
             sweep=sweep.sweep,
             index=index,
             label=prefix + set_label(one.differs, keys),
+            differs=one.differs,
             configuration=_ranked_as(plan, index),
             planned=planned[index],
             runs=tuple(sorted(runs[index], key=lambda run: run.seed)),
@@ -223,7 +227,7 @@ def sentence(board: Leaderboard) -> str:
     elif tied:
         parts.append(f"not separated from {plural(len(tied), 'other')}")
     else:
-        parts.append(f"separated from all {len(others)} others (exploratory: the leader was selected)")
+        parts.append("separated from every other set (exploratory: the leader was selected)")
     parts.append("not confirmed on fresh seeds")
     return "; ".join(parts) + "."
 

@@ -155,9 +155,7 @@ class Storage:
         }
 
     def blob_names(self, sweep: str) -> set[str]:
-        return {
-            blob.name for container in names.CONTAINERS for blob in self.blobs.list(container, f"{sweep}/")
-        }
+        return {blob.name for container in names.CONTAINERS for blob in self.blobs.list(container, f"{sweep}/")}
 
 
 @dataclass

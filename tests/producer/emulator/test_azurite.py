@@ -124,11 +124,13 @@ def test_nothing_of_it_listens_beyond_loopback(azurite: Azurite) -> None:
 
 
 def test_a_second_one_on_the_same_folder_is_refused(azurite_home: Path, local_ca: Certificates, tmp_path: Path) -> None:
-    with (
-        Azurite(azurite_home, tmp_path, local_ca, ACCOUNT),
-        pytest.raises(FolderInUse, match=f"process {os.getpid()}"),
-    ):
-        Azurite(azurite_home, tmp_path, local_ca, ACCOUNT).start()
+    with Azurite(azurite_home, tmp_path, local_ca, ACCOUNT) as first:
+        with pytest.raises(FolderInUse, match=f"process {os.getpid()}"):
+            Azurite(azurite_home, tmp_path, local_ca, ACCOUNT).start()
+        assert first.is_running
+        psutil.Process(first.pid).kill()
+        psutil.Process(first.pid).wait()
+        assert not first.is_running
 
 
 PARENT = """

@@ -18,8 +18,8 @@ ROOT = Path(__file__).parents[3]
 LANDER: dict[str, Any] = {
     "environment": "LunarLanderContinuous-v3",
     "environment_keywords": {"enable_wind": True, "wind_power": 10.0},
-    "timesteps": 1400,
-    "evaluation": Evaluation(every=600, episodes=2, final_episodes=3),
+    "timesteps": 1120,
+    "evaluation": Evaluation(every=550, episodes=2, final_episodes=3),
     "learning_rate": "lin_1e-3",
     "learning_starts": 100,
     "train_freq": 8,
