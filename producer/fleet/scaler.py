@@ -237,7 +237,8 @@ class Scaler:
                 problem = _problem(look, vm)
                 if problem:
                     control.refused(problem)
-                return _changed(report, f"{vm} is to go: {reason}.")
+                # A job may have come since the count was read: the next look, which would replace this VM, comes soon.
+                return _changed(replace(report, pause_s=self._soon_s), f"{vm} is to go: {reason}.")
             case decide.Forget(vm):
                 control.lower_flag("drain", vm)
                 control.lower_flag("retire", vm)

@@ -43,12 +43,12 @@ class Audit:
 class SlowBlobs(MemoryBlobs):
     """Storage whose answers take time, and fail during an outage."""
 
-    def __init__(self, clock: Callable[[], float], request: Callable[[], None]) -> None:
+    def __init__(self, clock: Callable[[], float], request: Callable[[str], None]) -> None:
         super().__init__(clock)
         self._request = request
 
     def get(self, container: str, name: str, beat: Callable[[], None] = lambda: None) -> Stored | None:
-        self._request()
+        self._request(f"get {name}")
         return super().get(container, name, beat)
 
     def put(
@@ -59,63 +59,63 @@ class SlowBlobs(MemoryBlobs):
         condition: Condition = None,
         metadata: Mapping[str, str] | None = None,
     ) -> str:
-        self._request()
+        self._request(f"put {name}")
         return super().put(container, name, body, condition, metadata)
 
     def delete(self, container: str, name: str, condition: Condition = None) -> None:
-        self._request()
+        self._request(f"delete {name}")
         super().delete(container, name, condition)
 
     def list(self, container: str, prefix: str) -> Iterator[Listed]:
-        self._request()
+        self._request(f"list {prefix}")
         yield from tuple(super().list(container, prefix))
 
 
 class SlowQueue(MemoryQueue):
     """A queue whose answers take time, and fail during an outage."""
 
-    def __init__(self, clock: Callable[[], float], request: Callable[[], None]) -> None:
+    def __init__(self, clock: Callable[[], float], request: Callable[[str], None]) -> None:
         super().__init__(clock)
         self._request = request
 
     def receive(self, visibility_timeout_s: float) -> Message | None:
-        self._request()
+        self._request("receive")
         return super().receive(visibility_timeout_s)
 
     def renew(self, receipt: Receipt, visibility_timeout_s: float) -> Receipt:
-        self._request()
+        self._request("renew")
         return super().renew(receipt, visibility_timeout_s)
 
     def count(self) -> int:
-        self._request()
+        self._request("count")
         return super().count()
 
 
 class CheckedSet:
     """The scale set as clients see it: slow, and with a witness to every deletion."""
 
-    def __init__(self, inner: MemoryScaleSet, request: Callable[[], None], witness: Callable[[str], None]) -> None:
+    def __init__(self, inner: MemoryScaleSet, request: Callable[[str], None], witness: Callable[[str], None]) -> None:
         self._inner = inner
         self._request = request
         self._witness = witness
 
     def read(self) -> ScaleSetState:
         state = self._inner.read()
-        self._request()
+        self._request("read the set")
         return state
 
     def raise_to(self, capacity: int, etag: str) -> None:
-        self._request()
+        self._request("raise")
         assert capacity > self._inner.capacity or etag != self._inner.read().etag, "a PATCH downwards"
         self._inner.raise_to(capacity, etag)
 
     def clear(self, etag: str) -> None:
-        self._request()
+        self._request("clear")
         assert not self._inner.names or etag != self._inner.read().etag, "cleared a set with instances"
         self._inner.clear(etag)
 
     def delete(self, vms: Sequence[str]) -> None:
-        self._request()
+        self._request("delete instances")
         for vm in vms:
             self._witness(vm)
         self._inner.delete(vms)
@@ -149,7 +149,7 @@ class SimulatedSlot:
         try:
             pause_s = self._work() if self._message else self._receive()
         except StorageError:
-            pause_s = POLL_S
+            pause_s = self._fleet.chance.uniform(1.0, 30.0)
         return pause_s if self._vm.alive else None
 
     def _receive(self) -> float | None:
@@ -282,6 +282,9 @@ class Fleet:
         self.directory = directory
         self.runtime = VirtualRuntime()
         self.outage = False
+        self.requests: list[str] = []
+        """Every request so far, by whoever."""
+        self._injected: dict[int, Callable[[], None]] = {}
         self.durations = DURATIONS
         clock = self.runtime.monotonic
         self.blobs = SlowBlobs(clock, self._request)
@@ -369,12 +372,22 @@ class Fleet:
 
     # The world
 
+    def during(self, request: int, action: Callable[[], None]) -> None:
+        """Let something happen while the n-th request is on its way."""
+        self._injected[request] = action
+
     def run(self, seconds: float) -> None:
         """Let time pass; Azure carries out what it was asked for meanwhile."""
         ends_s = self.runtime.now_s + seconds
         while self.runtime.now_s < ends_s:
             self.runtime.advance(min(5.0, ends_s - self.runtime.now_s))
             self.inner.settle()
+
+    def run_until_quiet(self, seconds: float) -> None:
+        """Let time pass until all is done and gone, but no longer than this."""
+        ends_s = self.runtime.now_s + seconds
+        while self.runtime.now_s < ends_s and (self.left_to_do or self.inner.capacity or self.inner.names):
+            self.run(min(60.0, ends_s - self.runtime.now_s))
 
     def living(self) -> list[Vm]:
         return [vm for vm in self.vms.values() if vm.alive]
@@ -383,7 +396,11 @@ class Fleet:
     def left_to_do(self) -> set[str]:
         return set(self.sent) - self.done
 
-    def _request(self) -> None:
+    def _request(self, what: str) -> None:
+        self.requests.append(what)
+        injected = self._injected.pop(len(self.requests), None)
+        if injected:
+            injected()
         self.runtime.advance(self.chance.choice([0.01, 0.05, 0.2, 2.0]))
         if self.outage:
             raise StorageUnavailable("an outage")

@@ -1,15 +1,19 @@
 """Whole fleets through many schedules: no work is left without a VM, no working VM goes, and all ends at zero."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.fakes.fleet import Fleet
 from worker.contract.errors import SetChanged, Throttled
+from worker.contract.runtime import Event
 
 SCHEDULES = int(os.environ.get("TRANQUILITY_SCHEDULES", "8"))
 """Per claim; `make prove` asks for more."""
+MOMENTS = 5 if SCHEDULES < 100 else 1
+"""Every so many moments are tried."""
 HOUR_S = 3600.0
 
 schedules = pytest.mark.parametrize("seed", range(SCHEDULES))
@@ -22,24 +26,77 @@ def test_a_closed_laptop_leaves_no_job_behind_and_nothing_running(seed: int, tmp
         fleet.enqueue(fleet.chance.randint(1, 9))
         # The next enqueue meets VMs that work, that are idle, that retire, or that have just gone.
         fleet.run(fleet.chance.choice([1.0, 320.0, 340.0, 360.0, 700.0, 2000.0]))
-    fleet.run(2 * HOUR_S)
+    fleet.run_until_quiet(2 * HOUR_S)
     assert not fleet.left_to_do
     assert fleet.inner.capacity == 0
     assert fleet.inner.names == ()
 
 
-@schedules
-def test_an_enqueue_that_meets_a_retiring_vm_finds_it_or_another(seed: int, tmp_path: Path) -> None:
-    fleet = Fleet(seed, tmp_path, max_instances=2, slots=1)
-    fleet.enqueue(1)
-    while not any(fleet.control.flagged("retire")):
-        fleet.run(1.0)
-    fleet.run(fleet.chance.uniform(0.0, 40.0))
-    fleet.enqueue(1)
-    assert fleet.inner.capacity >= 1
-    fleet.run(HOUR_S)
-    assert not fleet.left_to_do
-    assert fleet.inner.capacity == 0
+@dataclass(frozen=True)
+class Scene:
+    """An idle VM on its way out, and who is there to see it."""
+
+    slots: int = 1
+    watched: bool = False
+    wake: bool = False
+    lowers_late: bool = False
+    closes: bool = False
+    """The watching laptop closes at the moment in question."""
+
+    def set_up(self, directory: Path) -> tuple[Fleet, Event]:
+        fleet = Fleet(0, directory, max_instances=2, slots=self.slots, lowers_late=self.lowers_late)
+        stop = fleet.runtime.event()
+        if self.watched:
+            fleet.watch(stop)
+        if self.wake:
+            fleet.wake()
+        fleet.enqueue(1)
+        return fleet, stop
+
+    def play(self, directory: Path, moment: int) -> Fleet:
+        """Enqueue a job while the request numbered `moment` is on its way."""
+        fleet, stop = self.set_up(directory)
+
+        def enqueue() -> None:
+            if self.closes:
+                stop.set()
+            fleet.enqueue(1)
+
+        fleet.during(moment, enqueue)
+        while len(fleet.requests) < moment:
+            fleet.run(10.0)
+        fleet.run_until_quiet(2 * HOUR_S)
+        return fleet
+
+    def moments(self, directory: Path) -> list[int]:
+        """Return the numbers of all requests from a little before the first flag to a little after the deletion."""
+        fleet, _ = self.set_up(directory)
+        fleet.run_until_quiet(2 * HOUR_S)
+        first = next(at for at, what in enumerate(fleet.requests) if what.startswith(("put drain/", "put retire/")))
+        last = max(at for at, what in enumerate(fleet.requests) if what == "delete instances")
+        return list(range(first - 15, min(last + 15, len(fleet.requests))))
+
+
+@pytest.mark.parametrize(
+    "scene",
+    [
+        Scene(),
+        Scene(slots=2),
+        Scene(lowers_late=True),
+        Scene(watched=True),
+        Scene(watched=True, slots=2, lowers_late=True),
+        Scene(watched=True, closes=True, wake=True),
+    ],
+    ids=str,
+)
+def test_a_job_that_comes_at_any_moment_of_a_vms_way_out_is_done_and_kills_no_work(
+    scene: Scene, tmp_path: Path
+) -> None:
+    for moment in scene.moments(tmp_path)[::MOMENTS]:
+        fleet = scene.play(tmp_path, moment)
+        assert len(fleet.sent) == 2, moment
+        assert not fleet.left_to_do, moment
+        assert fleet.inner.capacity == 0, moment
 
 
 @schedules
@@ -54,7 +111,7 @@ def test_with_a_watching_producer_evictions_and_breakdowns_cost_time_and_no_job(
         misfortune(fleet)
         fleet.run(fleet.chance.choice([10.0, 100.0, 600.0]))
     fleet.outage = False
-    fleet.run(4 * HOUR_S)
+    fleet.run_until_quiet(4 * HOUR_S)
     assert not fleet.left_to_do
     assert fleet.inner.capacity == 0
     assert fleet.inner.names == ()
