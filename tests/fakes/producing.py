@@ -38,11 +38,10 @@ class Done:
 class InlineRuntime:
     """No threads and no time but what waits add: every request happens in one order, the same each time."""
 
-    def __init__(self, name: str = "a") -> None:
+    def __init__(self, process: int = 0) -> None:
         self.now_s = 1000.0
         self.waits: list[float] = []
-        self._nonces = itertools.count(1)
-        self._name = name.encode().hex()[:4]
+        self._nonces = itertools.count(process << 32)
 
     def monotonic(self) -> float:
         return self.now_s
@@ -51,7 +50,7 @@ class InlineRuntime:
         return "2026-11-22T10:00:00+00:00"
 
     def nonce(self) -> str:
-        return f"{self._name}{next(self._nonces):0{16 - len(self._name)}x}"
+        return f"{next(self._nonces):016x}"
 
     def event(self) -> Event:
         return threading.Event()
@@ -82,6 +81,7 @@ class Storage:
         self.blobs = MemoryBlobs(lambda: self.now_s)
         self.jobs = MemoryQueue(lambda: self.now_s)
         self.poison = MemoryQueue(lambda: self.now_s)
+        self._processes = itertools.count(1)
 
     def session(self, user: str = "ada", gate: "Gate | None" = None) -> Session:
         """Return the session of a new process."""
@@ -95,7 +95,7 @@ class Storage:
             blobs=blobs,
             jobs=jobs,
             poison=self.poison,
-            runtime=InlineRuntime(user),
+            runtime=InlineRuntime(next(self._processes)),
             user=user,
         )
 
