@@ -98,7 +98,9 @@ def test_a_step_is_torchs_adam_within_two_ulp(options: dict[str, float]) -> None
             assert moments["step"] == expected_moments["step"]
             for name in ("exp_avg", "exp_avg_sq"):
                 # The mean is a sum of two terms, and its rounding is that of the larger one.
-                scale = th.maximum(expected_moments[name].abs(), expected.grad.abs() ** (1 + (name == "exp_avg_sq")) * 0.1)
+                scale = th.maximum(
+                    expected_moments[name].abs(), expected.grad.abs() ** (1 + (name == "exp_avg_sq")) * 0.1
+                )
                 assert ulps(moments[name], expected_moments[name], scale) <= 2
 
 

@@ -2,8 +2,6 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
