@@ -7,12 +7,14 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from producer.results.cost import Cost, Price, cost_of
+from producer.results.cost import Cost, Price, cost_of, job_usd, lost_seconds
 from producer.results.documents import cost_document
 from producer.results.fleet_view import FleetView
 from producer.results.progress import SweepProgress
-from producer.results.words import duration, money
+from producer.results.words import duration, money, plural
 from worker.contract.settings import Target
+
+SHOWN_JOBS = 20
 
 
 def no_price(target: Target) -> str:
@@ -42,7 +44,31 @@ def bill(sweeps: Sequence[SweepProgress], fleet: FleetView, price: Price) -> Ren
             money(cost.lost_usd) if cost.lost_usd else "",
             "" if cost.saved_usd is None else money(cost.saved_usd),
         )
-    return Group(table, Text(), *(Text(line, "dim") for line in _footnotes(cost_of((), price, fleet), price)))
+    jobs = [job_bill(sweeps[0], price)] if len(sweeps) == 1 else []
+    return Group(table, *jobs, Text(), *(Text(line, "dim") for line in _footnotes(cost_of((), price, fleet), price)))
+
+
+def job_bill(sweep: SweepProgress, price: Price) -> RenderableType:
+    """Return the dearest jobs of a sweep."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
+    table.add_column("JOB", no_wrap=True)
+    for heading in ("STATE", "TRY", "EV", "SLOT TIME", "SPEND", "LOST"):
+        table.add_column(heading, no_wrap=True, justify="left" if heading == "STATE" else "right")
+    started = [job for job in sweep.jobs if job.attempts]
+    for job in sorted(started, key=lambda job: -job.seconds)[:SHOWN_JOBS]:
+        lost = price.of_slot_seconds(lost_seconds(job))
+        spend = money(job_usd(job, price))
+        table.add_row(
+            job.id[:12],
+            job.state,
+            str(job.attempts),
+            str(job.evictions or ""),
+            duration(job.seconds),
+            f"≤ {spend}" if price.upper_bound else spend,
+            money(lost) if lost else "",
+        )
+    left = len(started) - SHOWN_JOBS
+    return Group(Text(), table, *([Text(f"… and {plural(left, 'cheaper job')}", "dim")] if left > 0 else []))
 
 
 def _footnotes(around: Cost, price: Price) -> list[str]:
@@ -74,6 +100,7 @@ def bill_document(sweeps: Sequence[SweepProgress], fleet: FleetView, price: Pric
                 "seconds": sweep.seconds,
                 "budget_usd": sweep.plan.budget_usd,
                 **(cost_document(cost_of(sweep.jobs, price)) or {}),
+                "by_job": {job.id: job_usd(job, price) for job in sweep.jobs if job.attempts},
             }
             for sweep in sweeps
         ],

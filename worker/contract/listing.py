@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from urllib.parse import unquote, urlencode
+from functools import lru_cache
+from urllib.parse import quote, unquote, urlencode
 from xml.etree import ElementTree as ET
 
 from azure.core.exceptions import HttpResponseError
@@ -58,7 +59,7 @@ def _page(service: BlobServiceClient, container: str, prefix: str, marker: str) 
     query |= {name: value for name, value in (("prefix", prefix), ("marker", marker)) if value}
     request = HttpRequest(
         "GET",
-        f"{service.url.rstrip('/')}/{container}?{urlencode(query)}",
+        f"{service.url.rstrip('/')}/{container}?{urlencode(query, quote_via=quote)}",
         headers={"x-ms-version": service.api_version, "Accept": "application/xml"},
     )
     # The one private name: a pipeline of our own would need a second set of policies.
@@ -77,6 +78,11 @@ def parse(body: bytes, date: datetime) -> Page:
     return Page(date, entries, root.findtext("NextMarker") or "")
 
 
+@lru_cache(maxsize=4096)
+def _moment(text: str) -> datetime:
+    return parsedate_to_datetime(text)  # a fleet writes many manifests in one second
+
+
 def _entry(blob: ET.Element) -> Entry:
     name, properties, metadata = blob.find("Name"), blob.find("Properties"), blob.find("Metadata")
     if name is None or name.text is None or properties is None:
@@ -85,6 +91,6 @@ def _entry(blob: ET.Element) -> Entry:
         name=unquote(name.text) if name.get("Encoded") == "true" else name.text,
         etag=properties.findtext("Etag", ""),
         length=int(properties.findtext("Content-Length", "0")),
-        last_modified=parsedate_to_datetime(properties.findtext("Last-Modified", "")),
+        last_modified=_moment(properties.findtext("Last-Modified", "")),
         metadata={entry.tag: entry.text or "" for entry in metadata} if metadata is not None else {},
     )
