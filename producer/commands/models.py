@@ -74,7 +74,7 @@ def _run_worker(*arguments: str) -> None:
     if not worker_is_installed():
         raise InputError("What trains is not installed here: pip install 'tranquility[worker]'.")
     path = os.pathsep.join(filter(None, [str(Path(worker.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]))
-    environment = {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONPATH": path}
+    environment = {**os.environ, "PYTHONPATH": path}
     done = subprocess.run([*WORKER, *arguments], env=environment, check=False)
     if done.returncode:
         sys.stderr.flush()

@@ -26,7 +26,6 @@ from typing import Any
 
 import psutil
 
-from producer.emulator.systemctl import SOCKET_VARIABLE
 from producer.emulator.units import (
     NOT_EXECUTABLE,
     Circumstances,
@@ -205,7 +204,6 @@ class Supervisor:
         self._loop = asyncio.get_running_loop()
         self._children: dict[int, Callable[[int], None]] = {}
         self._sockets: list[socket.socket] = []
-        self.control_path = str(run_dir.with_name("control"))
         self.services: dict[str, Service] = {}
 
     def start(self, spec: InstanceSpec) -> None:
@@ -215,19 +213,6 @@ class Supervisor:
             self.services[process.name] = Service(process, self)
         for service in self.services.values():
             service.start()
-
-    async def control(self, lines: asyncio.StreamReader, answer: asyncio.StreamWriter) -> None:
-        """Serve one `stop NAME` that comes from inside the instance, and answer when it is stopped."""
-        command, _, name = (await lines.readline()).decode().strip().partition(" ")
-        service = self.services.get(name)
-        if command == "stop" and service is not None:
-            await service.stop()
-            answer.write(b"done\n")
-        else:
-            answer.write(f"there is no process {name} to {command}\n".encode())
-        with contextlib.suppress(ConnectionError):
-            await answer.drain()
-        answer.close()
 
     def notify_socket(self, notified: Callable[[str], None]) -> str:
         """The path of a new datagram socket whose messages go to `notified`."""
@@ -249,7 +234,7 @@ class Supervisor:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=environment | {"RUNTIME_DIRECTORY": str(self._run_dir), SOCKET_VARIABLE: self.control_path},
+                env=environment | {"RUNTIME_DIRECTORY": str(self._run_dir)},
                 cwd=self._run_dir,
                 start_new_session=True,
                 preexec_fn=functools.partial(_tie_to, os.getpid()),  # noqa: PLW1509 - this process has one thread
@@ -301,14 +286,12 @@ async def _live(report: Report) -> Path | None:
     settings: dict[str, Any] = json.loads(first)
     run_dir = Path(settings["run_dir"])
     supervisor = Supervisor(run_dir, Path(settings["log_dir"]), report)
-    control = await asyncio.start_unix_server(supervisor.control, supervisor.control_path)
     supervisor.start(InstanceSpec.from_json(settings["spec"]))
     commands = loop.create_task(_commands(supervisor, lines))
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, commands.cancel)
     with contextlib.suppress(asyncio.CancelledError):
         await commands
-    control.close()
     return run_dir
 
 

@@ -81,16 +81,26 @@ class Standing:
 
     rank: int
     entrant: Entrant
-    interval: Interval | None
-    """Of the mean; from 5 seeds on."""
-    iqm: float | None
-    """Interquartile mean; from 10 seeds on."""
-    iqm_interval: Interval | None
     p: float | None
     """Welch's test against the leader, corrected over all sets; exploratory. None for the leader, and where a set has
     one run."""
     rank_one_share: float | None
     """How often it leads when seeds are drawn again."""
+
+    @cached_property
+    def interval(self) -> Interval | None:
+        """Return the interval of the mean; from 5 seeds on."""
+        return statistics.mean_interval(self.entrant.scores)
+
+    @cached_property
+    def iqm(self) -> float | None:
+        """Return the interquartile mean; from 10 seeds on."""
+        return statistics.interquartile_mean(self.entrant.scores)
+
+    @cached_property
+    def iqm_interval(self) -> Interval | None:
+        """Return the interval of the interquartile mean; from 10 seeds on. It takes a bootstrap, so ask for few."""
+        return statistics.iqm_interval(self.entrant.scores)
 
     @property
     def separated(self) -> bool:
@@ -192,15 +202,12 @@ def rank(environment: EnvironmentSpec, entrants: Sequence[Entrant], without_resu
     """Return the ranking of sets with at least one finished run each; equal means keep the order of the plan."""
     ranked = sorted(entrants, key=lambda entrant: -entrant.mean)
     leader = ranked[0]
-    corrected = statistics.holm([statistics.welch(leader.scores, other.scores) for other in ranked[1:]])
+    corrected = statistics.holm(statistics.welch(leader.scores, [other.scores for other in ranked[1:]]))
     shares = statistics.rank_one_shares([entrant.scores for entrant in ranked])
     standings = tuple(
         Standing(
             rank=place + 1,
             entrant=entrant,
-            interval=statistics.mean_interval(entrant.scores),
-            iqm=statistics.interquartile_mean(entrant.scores),
-            iqm_interval=statistics.iqm_interval(entrant.scores),
             p=corrected[place - 1] if place else None,
             rank_one_share=shares[place] if shares else None,
         )

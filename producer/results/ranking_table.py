@@ -19,6 +19,9 @@ from producer.results.leaderboard import (
 from producer.results.statistics import Interval
 from producer.results.words import number, plural
 
+BOOTSTRAPPED = 20
+"""Places whose interquartile mean gets its interval in JSON: each takes a bootstrap."""
+
 
 def ranking(board: Leaderboard, top: int) -> RenderableType:
     """Return a ranking's best `top` sets, the sentence about the leader, and what to know before believing it."""
@@ -115,7 +118,7 @@ def _standing_document(standing: Standing) -> dict[str, Any]:
         "mean": entrant.mean,
         "interval": _interval_document(standing.interval),
         "iqm": standing.iqm,
-        "iqm_interval": _interval_document(standing.iqm_interval),
+        "iqm_interval": _interval_document(standing.iqm_interval) if standing.rank <= BOOTSTRAPPED else None,
         "worst": entrant.worst,
         "solved": entrant.solved,
         "percentile_5": entrant.percentile_5,

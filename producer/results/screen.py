@@ -31,6 +31,8 @@ ORDER: tuple[State, ...] = ("silent", "running", "evaluating", "failed", "poison
 """Who is shown first where not all jobs fit."""
 SHOWN_HAPPENINGS = 5
 LEAST_JOBS = 3
+MOST_ROWS = 100
+"""Where the height does not matter: 10,000 rows are read by programs, with --json."""
 LOW = 16
 """Lines below which no line of the head may wrap."""
 _MEASURE = Console(width=1)
@@ -57,7 +59,7 @@ def screen(view: View, size: Size) -> RenderableType:
     head = _head(view, size)
     jobs, workers, happenings = len(view.sweep.jobs), len(view.fleet.slots), len(view.happened)
     if size.height is None:
-        shares = Shares(jobs, workers, min(SHOWN_HAPPENINGS, happenings))
+        shares = Shares(min(jobs, MOST_ROWS), min(workers, MOST_ROWS), min(SHOWN_HAPPENINGS, happenings))
     else:
         used = sum(_lines(part, size.width) for part in head)
         shares = share_out(size.height - used, jobs, workers, happenings)

@@ -10,7 +10,6 @@ from producer.sweep.hold import find_hold, lift, send_open, settle_hold
 from producer.sweep.parallel import Progress, fan_out, silent
 from producer.sweep.plans import (
     StoredPlan,
-    all_terminal,
     find_plan,
     job_statuses,
     read_manifest,
@@ -154,51 +153,61 @@ def delete(session: Session, sweep: str, progress: Progress = silent) -> Deleted
     stored = find_plan(session, sweep)
     if stored is None and not _blobs(session, sweep):
         stored = read_plan(session, sweep)  # raises, and names the sweeps that there are
-    if stored is not None and not stored.plan.deleted:
-        stored = _bury(session, stored)
-    withdraw(session, sweep, progress)
+    tombstone = _bury(session, stored) if stored is not None and not stored.plan.deleted else stored
     count = 0
-    while left := _blobs(session, sweep):  # a worker's last log line may come late
+    # A worker's last log line may come late; a plan of that name that is not our tombstone is another sweep.
+    while (left := _blobs(session, sweep)) and _stands(session, sweep, tombstone):
+        withdraw(session, sweep, progress)
         fan_out(session.runtime, lambda place: session.blobs.delete(*place), left, progress)
         count += len(left)
-    if stored is not None:
-        session.blobs.delete(names.SWEEPS, names.plan(sweep), Unchanged(stored.etag))
-    return Deleted(sweep, count + (stored is not None))
+    if tombstone is not None and _stands(session, sweep, tombstone):
+        session.blobs.delete(names.SWEEPS, names.plan(sweep), Unchanged(tombstone.etag))
+        count += 1
+    return Deleted(sweep, count)
 
 
-def _bury(session: Session, stored: StoredPlan) -> StoredPlan:
-    """Write the tombstone. A retry may come between the look and the tombstone: then it is taken back."""
+def _bury(session: Session, stored: StoredPlan) -> StoredPlan | None:
+    """Write the tombstone and return it; None where somebody else has just deleted the sweep.
+
+    A retry may come between the look and the tombstone: then the tombstone is taken back. Manifests that are missing
+    by then are no sign of that, but of somebody else who deletes.
+    """
     sweep = stored.plan.sweep
     found = find_hold(session, sweep)
     if found is not None and found.hold.kind == "cancelled":
         settle_hold(session, stored.plan, found)
-    _refuse_open_jobs(session, stored.plan)
-    tombstone = stored.plan.model_copy(update={"deleted": True})
-    try:
-        write_plan(session, tombstone, stored)
-    except ConditionFailed as error:
-        now = read_plan(session, sweep)
-        if not now.plan.deleted:
-            raise InputError(f"{sweep} changed while it was to be deleted: look at it again first.") from error
-        return now
-    buried = read_plan(session, sweep)
-    try:
-        _refuse_open_jobs(session, buried.plan)
-    except InputError:
-        write_plan(session, stored.plan, buried)
-        raise
-    return buried
+    still_open = _open_jobs(session, stored.plan)
+    with contextlib.suppress(ConditionFailed):
+        if not still_open:
+            write_plan(session, stored.plan.model_copy(update={"deleted": True}), stored)
+    now = find_plan(session, sweep)
+    if now is not None and not now.plan.deleted:
+        raise InputError(_refusal(stored.plan, still_open) if still_open else f"{sweep} changed meanwhile: try again.")
+    if now is not None:
+        begun = [job for job, status in job_statuses(session, sweep).items() if not status.terminal]
+        if begun:
+            write_plan(session, stored.plan, now)
+            raise InputError(_refusal(stored.plan, len(begun)))
+    return now
 
 
-def _refuse_open_jobs(session: Session, plan: Plan) -> None:
+def _open_jobs(session: Session, plan: Plan) -> int:
     statuses = job_statuses(session, plan.sweep)
-    if all_terminal(plan, statuses):
-        return
-    still_open = sum(planned.id not in statuses or not statuses[planned.id].terminal for planned in plan.jobs)
-    raise InputError(
+    return sum(planned.id not in statuses or not statuses[planned.id].terminal for planned in plan.jobs)
+
+
+def _refusal(plan: Plan, still_open: int) -> str:
+    return (
         f"{still_open} of {len(plan.jobs)} jobs of {plan.sweep} have not ended. Cancel them first "
         f"(tranquility cancel {plan.sweep}); running ones end at their next commit."
     )
+
+
+def _stands(session: Session, sweep: str, tombstone: StoredPlan | None) -> bool:
+    """Return whether the plan is (still) this tombstone, or is (still) missing."""
+    name = names.plan(sweep)
+    etags = [blob.etag for blob in session.blobs.list(names.SWEEPS, name) if blob.name == name]
+    return etags == ([tombstone.etag] if tombstone is not None else [])
 
 
 def _blobs(session: Session, sweep: str) -> list[tuple[str, str]]:

@@ -83,7 +83,7 @@ class Publisher:
                 {"name": name, "size": len(content), "sha256": sha256(content)} for name, content in self.files.items()
             ],
             "units": ["units/sweep-worker@.service", "units/sweep-events.service"],
-            "enable": ["sweep-worker@{core}.service", "sweep-events.service"],
+            "start": ["sweep-worker@{core}.service", "sweep-events.service"],
         } | changes
         content = json.dumps(release).encode()
         release_id = sha256(content)
@@ -153,7 +153,7 @@ def test_a_bare_machine_runs_the_published_release(machine: Machine, publisher: 
     assert machine.systemctl == [
         ["systemctl", "daemon-reload"],
         [
-            *("systemctl", "enable", "--runtime", "--now", "--no-block"),
+            *("systemctl", "start", "--no-block"),
             *("sweep-worker@0.service", "sweep-worker@1.service", "sweep-events.service"),
         ],
     ]
@@ -266,8 +266,8 @@ def test_a_pointer_to_nowhere_is_said_to_be_one(
         ({"files": None}, "is not complete"),
         ({"files": [{"name": "a"}]}, "is not complete"),
         ({"files": [{"name": "a", "size": 1, "sha256": "x"}]}, "gives a no SHA-256"),
-        ({"enable": ["../../evil.service"]}, "which is no unit name"),
-        ({"enable": ["--now"]}, "which is no unit name"),
+        ({"start": ["../../evil.service"]}, "which is no unit name"),
+        ({"start": ["--now"]}, "which is no unit name"),
     ],
 )
 def test_a_release_that_cannot_run_here_says_why(

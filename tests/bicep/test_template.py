@@ -16,8 +16,8 @@ import pytest
 REPOSITORY = Path(__file__).parents[2]
 BICEP = REPOSITORY / "bicep"
 SOURCES = sorted([BICEP / "main.bicep", *(BICEP / "modules").glob("*.bicep")])
-PARAMETERS = sorted((BICEP / "snapshots").glob("*.bicepparam"))
-CASES = [path for path in PARAMETERS if path.stem != "base"]
+PARAMETERS = [BICEP / "main.bicepparam", *sorted((BICEP / "snapshots").glob("*.bicepparam"))]
+CASES = [path for path in PARAMETERS if path.stem not in {"base", "main"}]
 
 
 def find_compiler() -> str | None:
@@ -66,7 +66,8 @@ def compiler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compiler]:
     if program is None:
         pytest.skip("no Bicep compiler: set $BICEP, or install it as `bicep`")
     home = tmp_path_factory.mktemp("home")
-    environment = {**os.environ, "HOME": str(home), "DOTNET_SYSTEM_GLOBALIZATION_INVARIANT": "1"}
+    given = {"TRANQUILITY_SSH_PUBLIC_KEY": f"ssh-ed25519 {'A' * 64}", "TRANQUILITY_IMAGE_VERSION": "24.04.202608010"}
+    environment = {**os.environ, **given, "HOME": str(home), "DOTNET_SYSTEM_GLOBALIZATION_INVARIANT": "1"}
     with subprocess.Popen(
         [program, "jsonrpc", "--stdio"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
     ) as process:
@@ -78,6 +79,16 @@ def test_the_sources_compile_without_a_warning_to_the_committed_template(compile
     answer = compiler.call("compile", path=str(BICEP / "main.bicep"))["result"]
     assert answer["diagnostics"] == []
     assert json.loads(answer["contents"]) == json.loads((BICEP / "main.json").read_text())
+
+
+def test_the_users_parameters_are_the_defaults_and_what_has_none(compiler: Compiler) -> None:
+    answer = compiler.call("compileParams", path=str(BICEP / "main.bicepparam"), parameterOverrides={})["result"]
+    assert answer["diagnostics"] == []
+    given = {name: entry["value"] for name, entry in json.loads(answer["parameters"])["parameters"].items()}
+    parameters = json.loads((BICEP / "main.json").read_text())["parameters"]
+    assert {"sshPublicKey", "imageVersion"} <= {name for name in given if "defaultValue" not in parameters[name]}
+    defaults = {name: value for name, value in given.items() if "defaultValue" in parameters[name]}
+    assert defaults == {name: parameters[name]["defaultValue"] for name in defaults}
 
 
 def test_the_sources_are_formatted(compiler: Compiler) -> None:

@@ -4,19 +4,29 @@ import itertools
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 from producer.session import Session
+from producer.sweep.document import parse_document
+from producer.sweep.planning import make_plan
+from producer.sweep.sweep_file import parse_sweep_file
 from tests.fakes.storage import MemoryBlobs, MemoryQueue
+from worker import decisions, fence
 from worker.contract import names
+from worker.contract.control import hold_on
+from worker.contract.endings import ended_unclaimed
 from worker.contract.errors import AccessDenied
 from worker.contract.job import Job, decode
-from worker.contract.manifest import Manifest
+from worker.contract.manifest import Manifest, Outcome
 from worker.contract.plan import Plan
 from worker.contract.queue import Message, MessageQueue, Receipt
 from worker.contract.records import BlobStore, Condition, Listed, Stored
 from worker.contract.runtime import Event, Task
 from worker.contract.settings import Durations, Target
+from worker.plans import Plans
+
+T = TypeVar("T")
 
 TARGET = Target(
     kind="local",
@@ -73,6 +83,13 @@ class Killed(BaseException):
     """The process is gone: nothing of it runs any more."""
 
 
+def plan_of(text: str = "", name: str = "s", seeds: str = "[0, 1, 2, 3, 4]") -> Plan:
+    """Return the plan of a small sweep file."""
+    top = f"name: {name}\nenv: Pendulum-v1\ntimesteps: 1000\nseeds: {seeds}\n"
+    document = parse_document("s.yaml", (top + text).encode())
+    return make_plan(parse_sweep_file(document), document).plan
+
+
 class Storage:
     """The storage that all producers and workers of a test share."""
 
@@ -81,7 +98,7 @@ class Storage:
         self.blobs = MemoryBlobs(lambda: self.now_s)
         self.jobs = MemoryQueue(lambda: self.now_s)
         self.poison = MemoryQueue(lambda: self.now_s)
-        self._processes = itertools.count(1)
+        self.processes = itertools.count(1)
 
     def session(self, user: str = "ada", gate: "Gate | None" = None) -> Session:
         """Return the session of a new process."""
@@ -95,13 +112,24 @@ class Storage:
             blobs=blobs,
             jobs=jobs,
             poison=self.poison,
-            runtime=InlineRuntime(next(self._processes)),
+            runtime=InlineRuntime(next(self.processes)),
             user=user,
         )
 
     def queued(self) -> list[Job]:
         """Return the jobs of all messages, hidden ones too, in the order of their messages."""
         return [decode(entry.text) for entry in self.jobs._entries.values()]
+
+    def forget_message(self, message_id: str, *, visible: bool) -> None:
+        """Delete the message of a worker, or give it back; one that is gone is no error."""
+        entry = self.jobs._entries.get(message_id)
+        if entry is None:
+            return
+        receipt = Receipt(entry.id, entry.pop_receipt)
+        if visible:
+            self.jobs.renew(receipt, 0)
+        else:
+            self.jobs.delete(receipt)
 
     def queued_ids(self) -> set[str]:
         return {job.id for job in self.queued()}
@@ -171,24 +199,27 @@ class Gate:
 
     at: int = 0
     after: bool = False
-    event: Callable[[], None] = lambda: None
+    event: Callable[[], object] = lambda: None
     denied: int = 0
     passed: int = field(default=0, init=False)
     _dead: bool = field(default=False, init=False)
 
-    def enter(self) -> None:
+    def through(self, request: Callable[[], T]) -> T:
+        """Carry a request out, with what happens before or after it."""
         if self._dead:
             raise Killed
         if self.denied:
             self.denied -= 1
             raise AccessDenied("403 AuthorizationPermissionMismatch.")
         self.passed += 1
-        if self.passed == self.at and not self.after:
+        here = self.passed == self.at
+        if here and not self.after:
             self._happen()
-
-    def leave(self) -> None:
-        if self.passed == self.at and self.after:
-            self._happen()
+        try:
+            return request()
+        finally:
+            if here and self.after:
+                self._happen()
 
     def _happen(self) -> None:
         try:
@@ -210,10 +241,7 @@ class GatedBlobs:
         self._gate = gate
 
     def get(self, container: str, name: str, beat: Callable[[], None] = lambda: None) -> Stored | None:
-        self._gate.enter()
-        found = self._blobs.get(container, name, beat)
-        self._gate.leave()
-        return found
+        return self._gate.through(lambda: self._blobs.get(container, name, beat))
 
     def put(
         self,
@@ -223,27 +251,16 @@ class GatedBlobs:
         condition: Condition = None,
         metadata: Mapping[str, str] | None = None,
     ) -> str:
-        self._gate.enter()
-        etag = self._blobs.put(container, name, body, condition, metadata)
-        self._gate.leave()
-        return etag
+        return self._gate.through(lambda: self._blobs.put(container, name, body, condition, metadata))
 
     def delete(self, container: str, name: str, condition: Condition = None) -> None:
-        self._gate.enter()
-        self._blobs.delete(container, name, condition)
-        self._gate.leave()
+        self._gate.through(lambda: self._blobs.delete(container, name, condition))
 
     def list(self, container: str, prefix: str) -> Iterator[Listed]:
-        self._gate.enter()
-        found = [*self._blobs.list(container, prefix)]
-        self._gate.leave()
-        yield from found
+        yield from self._gate.through(lambda: [*self._blobs.list(container, prefix)])
 
     def folders(self, container: str) -> Iterator[str]:
-        self._gate.enter()
-        found = [*self._blobs.folders(container)]
-        self._gate.leave()
-        yield from found
+        yield from self._gate.through(lambda: [*self._blobs.folders(container)])
 
 
 class GatedQueue:
@@ -254,33 +271,19 @@ class GatedQueue:
         self._gate = gate
 
     def send(self, text: str) -> Receipt:
-        self._gate.enter()
-        receipt = self._queue.send(text)
-        self._gate.leave()
-        return receipt
+        return self._gate.through(lambda: self._queue.send(text))
 
     def receive(self, visibility_timeout_s: float) -> Message | None:
-        self._gate.enter()
-        message = self._queue.receive(visibility_timeout_s)
-        self._gate.leave()
-        return message
+        return self._gate.through(lambda: self._queue.receive(visibility_timeout_s))
 
     def renew(self, receipt: Receipt, visibility_timeout_s: float) -> Receipt:
-        self._gate.enter()
-        renewed = self._queue.renew(receipt, visibility_timeout_s)
-        self._gate.leave()
-        return renewed
+        return self._gate.through(lambda: self._queue.renew(receipt, visibility_timeout_s))
 
     def delete(self, receipt: Receipt) -> None:
-        self._gate.enter()
-        self._queue.delete(receipt)
-        self._gate.leave()
+        self._gate.through(lambda: self._queue.delete(receipt))
 
     def count(self) -> int:
-        self._gate.enter()
-        count = self._queue.count()
-        self._gate.leave()
-        return count
+        return self._gate.through(self._queue.count)
 
 
 def requests_of(run: Callable[[Session], object], storage: Storage, user: str = "ada") -> int:
@@ -296,5 +299,69 @@ def every_moment(make: Callable[[], Storage], run: Callable[[Session], object]) 
     return [(at, after) for at in range(1, count + 1) for after in (False, True)]
 
 
-def as_user(session: Session, user: str) -> Session:
-    return replace(session, user=user)
+# ---- workers, as far as the producer meets them: the real decisions over the shared storage -----------------------
+
+
+def receive(storage: Storage, worker: str = "vm1/0") -> decisions.Decision | None:
+    """Let a worker receive one message and do what it decides; None where there was none."""
+    visibility_timeout_s = Durations().visibility_timeout_s
+    message = storage.jobs.receive(int(visibility_timeout_s))
+    if message is None:
+        return None
+    job = decode(message.text)
+    seen = fence.read_manifest(storage.blobs, job.sweep, job.id)
+    decision = decisions.on_message(
+        message.receipt.message_id,
+        message.dequeue_count,
+        seen,
+        planned=seen is not None or Plans(storage.blobs).names(job),
+        hold=hold_on(storage.blobs, job.sweep, job.id),
+        worker=worker,
+        visibility_timeout_s=visibility_timeout_s,
+    )
+    runtime = InlineRuntime(next(storage.processes))
+    match decision:
+        case decisions.Claim():
+            manifest = decisions.claimed(
+                job,
+                seen.manifest if seen else None,
+                nonce=runtime.nonce(),
+                worker=worker,
+                message_id=message.receipt.message_id,
+                release="test",
+                utc=runtime.utc(),
+            )
+            fence.create(storage.blobs, runtime, manifest, seen)
+        case decisions.End(status, reason):
+            before = seen.manifest if seen else None
+            ended = ended_unclaimed(job, before, status, reason, nonce=runtime.nonce())
+            fence.create(storage.blobs, runtime, ended, seen)
+            storage.jobs.delete(message.receipt)
+        case decisions.Discard():
+            storage.jobs.delete(message.receipt)
+        case decisions.Hide(seconds):
+            storage.jobs.renew(message.receipt, int(seconds))
+    return decision
+
+
+def receive_all(storage: Storage, worker: str = "vm1/0") -> None:
+    """Let a worker receive until nothing is visible."""
+    while receive(storage, worker) is not None:
+        pass
+
+
+def commit_all(storage: Storage, sweep: str) -> None:
+    """Let every worker that runs a job of this sweep come to its next commit, where it sees a hold, or finish."""
+    for job, status in storage.statuses(sweep).items():
+        if status != "running":
+            continue
+        manifest = storage.manifest(sweep, job)
+        assert manifest is not None
+        hold = hold_on(storage.blobs, sweep, job)
+        if hold is None:
+            storage.put_manifest(decisions.done(manifest, 1, Outcome()))
+        elif hold.kind == "cancelled":
+            storage.put_manifest(decisions.finished(manifest, "cancelled", "held", Outcome(reason=hold.reason)))
+        else:
+            storage.put_manifest(decisions.given_back(manifest, "held"))
+        storage.forget_message(manifest.message_id, visible=hold is not None and hold.kind != "cancelled")

@@ -30,9 +30,10 @@ def make_plan(
     **more: Any,
 ) -> Plan:
     """Return the plan of every set with every seed."""
+    configurations = [resolve(common, one) for one in differs]
     jobs = tuple(
-        PlannedJob(id=job_id(resolve(common, one), seed), set=index, seed=seed)
-        for index, one in enumerate(differs)
+        PlannedJob(id=job_id(configuration, seed), set=index, seed=seed)
+        for index, configuration in enumerate(configurations)
         for seed in seeds
     )
     return Plan(sweep=name, common=common, sets=tuple(PlannedSet(differs=one) for one in differs), jobs=jobs, **more)

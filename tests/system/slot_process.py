@@ -59,6 +59,9 @@ class KillingBlobs:
     def delete(self, container: str, name: str, condition: Condition = None) -> None:
         self._blobs.delete(container, name, condition)
 
+    def folders(self, container: str) -> Any:
+        return self._blobs.folders(container)
+
     def list(self, container: str, prefix: str) -> Any:
         found: Any = self._blobs.list(container, prefix)
         listed: list[Listed] = list(found)

@@ -13,6 +13,7 @@ import pytest
 from azure.core.credentials import TokenCredential
 
 from producer.emulator.tokens import Identity
+from worker.__main__ import THREADS
 from worker.contract import names
 from worker.contract.azure import blob_service, queue_service
 from worker.contract.job import Configuration, EnvironmentSpec, Evaluation, Hyperparameters, Job, PolicyKwargs
@@ -65,7 +66,6 @@ def straight(job: Job, tmp_path_factory: pytest.TempPathFactory) -> tuple[Result
     run = subprocess.run(
         [sys.executable, "-m", "worker", "train", str(folder / "job.json"), "--out", str(folder)],
         cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         check=False,
@@ -131,7 +131,7 @@ class Workers:
         run = subprocess.run(
             [sys.executable, "-m", "tests.system.slot_process", str(told)],
             cwd=ROOT,
-            env={**os.environ, "RUNTIME_DIRECTORY": str(runtime), "OMP_NUM_THREADS": "1"},
+            env={**os.environ, **dict.fromkeys(THREADS, "1"), "RUNTIME_DIRECTORY": str(runtime)},
             capture_output=True,
             text=True,
             timeout=120,

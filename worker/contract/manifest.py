@@ -211,5 +211,7 @@ class Manifest(Frozen):
 
 
 def _ascii(text: str) -> str:
-    """Make a reason fit into a metadata header: one line of ASCII."""
-    return " ".join(text.encode("ascii", "replace").decode().split())[:200]
+    """Make a reason fit into a metadata header: one line of printable ASCII."""
+    ascii_only = text.encode("ascii", "replace").decode()
+    printable = "".join(char if char.isprintable() else " " for char in ascii_only)
+    return " ".join(printable.split())[:200].rstrip()

@@ -16,7 +16,6 @@ from producer.emulator.instance import Instance, InstanceEvent
 from producer.emulator.units import InstanceSpec, Process
 
 PATIENCE_S = 30.0
-ROOT = Path(__file__).parents[3]
 FOREVER = "import signal\nwhile True: signal.pause()"
 NOTIFY = """
 import os, signal, socket
@@ -75,12 +74,7 @@ def test_a_process_gets_its_own_environment_and_the_run_directory_and_is_logged(
     assert instance.wait_for(after("ended"), PATIENCE_S)
     first, second = output(tmp_path).splitlines()
     environment = json.loads(first)
-    assert set(environment) - {"LC_CTYPE"} == {
-        "ONLY",
-        "RUNTIME_DIRECTORY",
-        "NOTIFY_SOCKET",
-        "SUPERVISOR_SOCKET",
-    }
+    assert set(environment) - {"LC_CTYPE"} == {"ONLY", "RUNTIME_DIRECTORY", "NOTIFY_SOCKET"}
     assert environment["RUNTIME_DIRECTORY"] == str(tmp_path / "0" / "run")
     assert second == "to stderr"
 
@@ -167,12 +161,12 @@ def test_a_process_that_feeds_its_watchdog_is_left_alone_until_it_stops_feeding(
     # The feedings take longer than the watchdog's patience.
     program = NOTIFY + (
         "import time\n"
-        "assert os.environ['WATCHDOG_USEC'] == '1000000'\n"
+        "assert os.environ['WATCHDOG_USEC'] == '1500000'\n"
         "notify('READY=1')\n"
-        "for number in range(25): time.sleep(0.05); notify('WATCHDOG=1')\n"
+        "for number in range(40): time.sleep(0.05); notify('WATCHDOG=1')\n"
         "notify('STATUS=hungry')\nwhile True: signal.pause()"
     )
-    instance = start(service(program, watchdog_s=1.0))
+    instance = start(service(program, watchdog_s=1.5))
     assert instance.wait_for(after("ended"), PATIENCE_S)
     assert [event.kind for event in instance.events][:5] == ["started", "ready", "status", "watchdog", "exited"]
 
@@ -204,28 +198,6 @@ def test_a_stop_that_takes_too_long_is_a_sigkill(start: Start) -> None:
     instance.stop_process("p")
     assert instance.wait_for(after("ended"), PATIENCE_S)
     assert last(instance, "exited")["SERVICE_RESULT"] == "timeout"
-
-
-def test_one_process_of_an_instance_stops_another_and_waits_until_it_has(start: Start, tmp_path: Path) -> None:
-    slot = NOTIFY + (
-        "def leave(*_): print('left', flush=True); raise SystemExit(0)\n"
-        "signal.signal(signal.SIGTERM, leave)\nopen('ready', 'w').close()\nwhile True: signal.pause()"
-    )
-    stop = (
-        "import os, subprocess, sys\n"
-        "while not os.path.exists('ready'): pass\n"
-        "for name in ('slot', 'nobody'):\n"
-        "    done = subprocess.run([sys.executable, '-P', '-m', 'producer.emulator.systemctl', 'stop', name])\n"
-        "    print(done.returncode, flush=True)"
-    )
-    instance = start(
-        Process("slot", python(slot), {}, restart=True),
-        Process("retire", (sys.executable, "-c", stop), {"PYTHONPATH": str(ROOT)}),
-    )
-    assert instance.wait_for(after("ended", process="retire"), PATIENCE_S)
-    assert output(tmp_path, "slot") == "left\n"
-    assert output(tmp_path, "retire").splitlines() == ["0", "there is no process nobody to stop", "1"]
-    assert count(instance.events, "started", "slot") == 1
 
 
 FAMILY = (

@@ -48,14 +48,26 @@ def test_welchs_p_is_that_of_its_formula() -> None:
     spread = [stats.tvar(first) / 3, stats.tvar(second) / 4]
     t = (sum(first) / 3 - sum(second) / 4) / math.sqrt(sum(spread))
     freedom = sum(spread) ** 2 / (spread[0] ** 2 / 2 + spread[1] ** 2 / 3)
-    assert statistics.welch(first, second) == pytest.approx(2 * stats.t.sf(abs(t), freedom))
+    (p,) = statistics.welch(first, [second])
+    assert p == pytest.approx(2 * stats.t.sf(abs(t), freedom))
+
+
+def test_every_set_is_tested_against_the_leader_where_that_can_be_done() -> None:
+    leader, sets = [3.0, 4.0, 5.0], [[1.0, 2.0, 2.5], [1.0], [2.0, 2.0], [3.5, 4.5]]
+    p_values = statistics.welch(leader, sets)
+    assert p_values[1] is None
+    for index in (0, 3):
+        assert p_values[index] == pytest.approx(stats.ttest_ind(leader, sets[index], equal_var=False).pvalue)
+    # Against a set without spread only the leader's counts: t = (4 − 2) / √(1/3) with 2 degrees of freedom.
+    assert p_values[2] == pytest.approx(2 * stats.t.sf(2 * math.sqrt(3), 2))
+    assert statistics.welch(leader, []) == ()
 
 
 @pytest.mark.parametrize(
     ("first", "second"), [([1.0], [2.0, 3.0]), ([2.0, 2.0], [1.0, 1.0]), ([0.1 + 0.2, 0.3], [0.3, 0.1 + 0.2])]
 )
 def test_without_spread_there_is_no_test(first: list[float], second: list[float]) -> None:
-    assert statistics.welch(first, second) is None
+    assert statistics.welch(first, [second]) == (None,)
 
 
 def test_holm_corrects_as_in_the_textbook() -> None:

@@ -7,13 +7,10 @@ import pytest
 from producer.session import Session
 from producer.sweep import sending
 from producer.sweep.audit import audit
-from producer.sweep.document import parse_document
 from producer.sweep.enqueue import Enqueued, NotConfirmed, difference, enqueue, merged
 from producer.sweep.hold import cancel, pause, resume
 from producer.sweep.lifecycle import delete
-from producer.sweep.planning import make_plan
-from producer.sweep.sweep_file import parse_sweep_file
-from tests.fakes.producing import Gate, Killed, Storage, every_moment, kill
+from tests.fakes.producing import Gate, Killed, Storage, every_moment, kill, plan_of
 from worker.contract import names
 from worker.contract.errors import InputError
 from worker.contract.plan import Plan, resolve
@@ -23,12 +20,6 @@ from worker.contract.plan import Plan, resolve
 def small_records(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two jobs a record, so that five jobs make three."""
     monkeypatch.setattr(sending, "JOBS_PER_RECORD", 2)
-
-
-def plan_of(text: str = "", name: str = "s", seeds: str = "[0, 1, 2, 3, 4]") -> Plan:
-    top = f"name: {name}\nenv: Pendulum-v1\ntimesteps: 1000\nseeds: {seeds}\n"
-    document = parse_document("s.yaml", (top + text).encode())
-    return make_plan(parse_sweep_file(document), document).plan
 
 
 FIVE = plan_of()
@@ -312,7 +303,7 @@ def test_a_kill_that_nobody_mends_is_mended_by_the_audit(at: int, after: bool) -
 @pytest.mark.parametrize(("at", "after"), every_moment(Storage, send))
 def test_two_laptops_at_once_plan_once_and_lose_nothing(at: int, after: bool) -> None:
     storage = Storage()
-    other = Gate(at, after, lambda: print(send(storage.session("bob")).sent))
+    other = Gate(at, after, lambda: send(storage.session("bob")))
     send(storage.session("ada", other))
     whole(storage, FIVE)
     assert storage.jobs.count() <= 5 + 2
@@ -355,7 +346,7 @@ def test_two_files_of_the_same_name_at_once_leave_one_plan(at: int, after: bool)
 def test_two_updates_at_once_add_what_both_want(at: int, after: bool) -> None:
     storage = enqueued()
     others = plan_of("fixed: {tau: 0.1}\n", seeds="[0, 1]")
-    gate = Gate(at, after, lambda: print(send(storage.session("ada"), others, update=True)))
+    gate = Gate(at, after, lambda: send(storage.session("ada"), others, update=True))
     UPDATE(storage.session("ada", gate))
     assert storage.plan("s").by_id.keys() == SEVEN.by_id.keys() | others.by_id.keys()
     assert storage.queued_ids() == SEVEN.by_id.keys() | others.by_id.keys()
