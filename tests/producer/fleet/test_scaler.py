@@ -295,6 +295,16 @@ def test_an_idle_vm_is_drained_and_deleted_and_what_it_left_is_cleaned_up(world:
     assert not world.control.flags(vm).drain
 
 
+def test_after_a_drain_it_looks_again_soon(world: World) -> None:
+    vms = world.boots(2)
+    world.send(1)
+    for vm in vms:
+        world.says(vm, "idle", idle_s=400.0)
+    report = world.tick()
+    assert report.changes == (f"{vms[0]} is to go: it has had nothing to do for 7 minutes.",)
+    assert report.pause_s == 5.0
+
+
 def test_capacity_that_never_came_is_cleared_when_there_is_nothing_left_to_do(world: World) -> None:
     world.set.appear_s = 1e9
     world.set.raise_to(2, world.set.read().etag)
@@ -373,6 +383,8 @@ def test_an_enqueue_by_someone_without_the_role_is_a_warning(world: World) -> No
     report = world.ensure()
     assert report.denied
     assert "AuthorizationFailed" in report.problem
+    assert "AuthorizationFailed" in world.told[-1]
+    assert "role" in world.told[-1]
     assert world.asked.count("set") == 1
 
 
@@ -381,6 +393,7 @@ def test_an_enqueue_during_a_hold_says_so_and_raises_nothing(world: World) -> No
     world.send(2)
     report = world.ensure()
     assert report.held == "no commits"
+    assert "--resume" in world.told[-1]
     assert not report.enough
     assert not world.set.writes
 
@@ -389,6 +402,8 @@ def test_an_enqueue_that_azure_refuses_says_so(world: World) -> None:
     world.send(2)
     world.set.faults += [CapacityRefused("no spot capacity"), CapacityRefused("no spot capacity")]
     assert world.ensure().refused == "no spot capacity"
+    assert "no spot capacity" in world.told[0]
+    assert "goes on asking" in world.told[-1]
 
 
 def test_a_hold_is_written_once_and_outlives_its_producer(world: World) -> None:

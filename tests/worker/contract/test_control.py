@@ -50,6 +50,11 @@ def test_the_first_hold_of_the_fleet_stands_until_someone_resumes(blobs: BlobSto
     assert control.fleet_hold() is None
 
 
+def test_a_hold_that_cannot_be_read_is_a_hold(blobs: BlobStore) -> None:
+    blobs.put(names.CONTROL, names.FLEET_HOLD, b'{"until": "tomorrow"}')
+    assert Control(blobs).fleet_hold() is not None
+
+
 def test_the_last_refusal_is_kept_until_a_vm_comes(blobs: BlobStore) -> None:
     control = Control(blobs)
     control.refused("409 QuotaExceeded")
