@@ -49,7 +49,7 @@ def job() -> Job:
     configuration = Configuration(
         environment=EnvironmentSpec(id="LunarLanderContinuous-v3", kwargs={"enable_wind": True}),
         timesteps=STEPS,
-        trainer="sb3",
+        trainer="fast",
         hyperparameters=Hyperparameters(
             batch_size=32, learning_starts=WARM_UP, policy_kwargs=PolicyKwargs(net_arch=(16, 16))
         ),

@@ -47,7 +47,13 @@ PENDULUM_CUTS = ("in the warm-up", "at an episode's edge", "in mid-episode")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "cuts"), [(LANDER, LANDER_CUTS), (PENDULUM, PENDULUM_CUTS)], ids=["LunarLander", "Pendulum"]
+    ("arguments", "cuts"),
+    [
+        ({**LANDER, "trainer": "fast"}, LANDER_CUTS),
+        ({**PENDULUM, "trainer": "sb3"}, PENDULUM_CUTS),
+        ({**PENDULUM, "trainer": "fast"}, PENDULUM_CUTS),
+    ],
+    ids=["LunarLander fast", "Pendulum sb3", "Pendulum fast"],
 )
 def test_a_run_that_is_cut_and_resumed_in_new_processes_is_the_run_that_was_not(
     arguments: dict[str, Any], cuts: tuple[str, ...], make_job: Callable[..., Job], tmp_path: Path

@@ -47,7 +47,7 @@ def fill(model: SAC, count: int) -> None:
 
 
 def seed_streams(seed: int = 5) -> None:
-    np.random.seed(seed)  # noqa: NPY002  SB3 samples from this stream
+    np.random.seed(seed)  # noqa: samples from this stream
     th.manual_seed(seed)
 
 
@@ -173,7 +173,9 @@ def test_the_log_probability_of_a_saturated_action_is_sb3s() -> None:
     observation = th.zeros(4, 5)
     _, expected = theirs.actor.action_log_prob(observation)
     noise = (distribution.gaussian_actions - distribution.distribution.mean) / distribution.distribution.stddev
-    parameters = th.cat([theirs.actor.mu(theirs.actor.latent_pi(observation)), distribution.distribution.stddev.log()], 1)
+    parameters = th.cat(
+        [theirs.actor.mu(theirs.actor.latent_pi(observation)), distribution.distribution.stddev.log()], 1
+    )
     found = SquashedGaussian(parameters.detach().numpy(), noise.detach().numpy()).log_prob()
     assert np.isfinite(found).all()
     assert found[:, 0] == pytest.approx(expected.detach().numpy(), rel=1e-5)

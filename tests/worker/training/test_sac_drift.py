@@ -7,8 +7,8 @@ import numpy as np
 import torch as th
 from stable_baselines3 import SAC
 
-from tests.worker.training.test_sac import fill, seed_streams
 from tests.worker.training.sb3_reference import SpacesOnly
+from tests.worker.training.test_sac import fill, seed_streams
 from worker.training.sac import FastSAC
 
 UPDATES, CHECK_EVERY = 200, 20

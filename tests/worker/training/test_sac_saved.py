@@ -105,7 +105,9 @@ def capture(model: FastSAC) -> dict[str, object]:
     numpy_state = np.random.get_state()  # noqa: NPY002
     return {
         "policy": model.policy.state_dict(),
-        "optimizers": [o.state_dict() for o in (model.actor.optimizer, model.critic.optimizer, model.ent_coef_optimizer)],
+        "optimizers": [
+            o.state_dict() for o in (model.actor.optimizer, model.critic.optimizer, model.ent_coef_optimizer)
+        ],
         "log_ent_coef": model.log_ent_coef.detach(),
         "buffer": [th.from_numpy(np.ascontiguousarray(getattr(buffer, name))) for name in names],
         "position": (buffer.pos, buffer.full),
