@@ -71,11 +71,11 @@ fleet  93 steps/s · queue 3 · poison 1 · capacity 2/10 · 2 VMs (1 creating, 
 running) · 1/2 slots busy
 spend  1.23 $ of 5.00 $ · 0.05 $ lost to evictions · 3.21 $ saved by spot
 
-JOB    SET        SEED STATE             STEP   /S RETURN          TRY EV    ETA
-394002 tau=0.005     0 done         200k/200k         212 ▁▁▂▃▅▆██   1
-610d9a tau=0.005     1 running     41.2k/200k   93   −120 ▁▃▂▅█      2  1 28 min
-26a5a7 tau=0.01      0 silent      12.4k/200k        −210 ▁█         1
-c49461 tau=0.01      1 waiting         0/200k
+JOB    tau        SEED STATE             STEP   /S RETURN          TRY EV    ETA
+394002 0.005         0 done         200k/200k         212 ▁▁▂▃▅▆██   1
+610d9a 0.005         1 running     41.2k/200k   93   −120 ▁▃▂▅█      2  1 28 min
+26a5a7 0.01          0 silent      12.4k/200k        −210 ▁█         1
+c49461 0.01          1 waiting         0/200k
 
 WORKER           STATE     JOB    HEARTBEAT
 tranq-set_9/1    silent    26a5a7 12 min

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from producer.results.words import duration, label_keys, money, number, set_label, short, sparkline
+from producer.results.words import duration, label_keys, money, number, set_label, set_values, short, sparkline
 
 
 @pytest.mark.parametrize(
@@ -106,6 +106,12 @@ def test_values_are_written_as_a_person_would() -> None:
     }
     assert set_label(differs, list(differs)) == (
         "learning_rate=0.0007346 net_arch=400×300 env.kwargs.enable_wind=true ent_coef=auto"
+    )
+
+
+def test_where_there_is_no_room_for_names_the_values_stand_alone() -> None:
+    assert set_values({"tau": 0.01, "env.kwargs.enable_wind": True}, ["tau", "gamma", "env.kwargs.enable_wind"]) == (
+        "0.01 – true"
     )
 
 
