@@ -1,6 +1,7 @@
 """The program `tranquility`: its commands, and how their errors reach a person."""
 
 import sys
+from collections.abc import Callable
 
 import typer
 
@@ -24,7 +25,16 @@ def open_set(session: Session) -> Glances:
     return Glances(AzureScaleSet(session.compute, session.target), session.runtime, session.durations.tick_s)
 
 
-sweep.register(app, after=ensure_capacity)
+def close_enqueue(session: Session, say: Callable[[str], None]) -> None:
+    """Raise the capacity to what was sent, and say what that does not cover (rule 10)."""
+    report = ensure_capacity(session, say)
+    for trouble in (report.held, report.refused, report.problem):
+        if trouble and not report.enough:
+            say(f"The set may be too small: {trouble}")
+    say("VMs that are evicted are replaced while `tranquility scale --watch` or `local up` runs, and not without it.")
+
+
+sweep.register(app, after=close_enqueue)
 results.register(app, open_session, open_set)
 fleet.register(app, audit)
 local.register(app)

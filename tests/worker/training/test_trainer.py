@@ -157,10 +157,9 @@ def test_a_run_that_is_stopped_within_an_evaluation_episode_keeps_the_finished_o
     [
         PartialEvaluation(step=9, final=False, returns=(1.0,), lengths=(5,)),
         PartialEvaluation(step=10, final=True, returns=(1.0,), lengths=(5,)),
-        PartialEvaluation(step=20, final=True, returns=(1.0,) * 2, lengths=(5,)),
         PartialEvaluation(step=20, final=True, returns=(1.0,) * 2, lengths=(5,) * 2),
     ],
-    ids=["of another step", "not due", "incomplete", "too long"],
+    ids=["of another step", "not due", "too long"],
 )
 def test_an_evaluation_that_does_not_belong_to_the_state_is_a_corrupt_checkpoint(
     partial: PartialEvaluation, make_job: MakeJob
