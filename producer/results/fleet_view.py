@@ -142,7 +142,7 @@ class FleetReader:
         return FleetView(
             queued=self.jobs.count(),
             poisoned=self.poison.count(),
-            slots=tuple(_slots(listed, self.durations.dead_after_s)),
+            slots=tuple(_slots(listed, state, self.durations)),
             hold=hold.reason if hold else "",
             refusal=control.refusal() if names.REFUSAL in ages else None,
             pulse_age_s=ages.get(names.PULSE),
@@ -160,17 +160,22 @@ class FleetReader:
             return None, str(error)
 
 
-def _slots(listed: Sequence[Listed], dead_after_s: float) -> Iterator[SlotView]:
+def _slots(listed: Sequence[Listed], state: SetView | None, durations: Durations) -> Iterator[SlotView]:
+    """Yield the slots of VMs that are there; reports outlive their VM until a producer removes them.
+
+    A report younger than a tick counts whatever the set says: that may have been read a little earlier.
+    """
     flags = {
         blob.name.partition("/")[2]: blob.name.partition("/")[0]
         for prefix in (names.RETIRE, names.DRAIN)  # drain is for good: it wins
         for blob in listed
         if blob.name.startswith(prefix)
     }
+    there = {vm.name for vm in state.instances} if state else None
     for blob in listed:
         seen = seen_slot(blob) if blob.name.startswith(names.SLOTS) else None
-        if seen:
-            yield SlotView(seen, seen.age_s <= dead_after_s, flags.get(seen.report.vm, ""))
+        if seen and (there is None or seen.report.vm in there or seen.age_s <= durations.tick_s):
+            yield SlotView(seen, seen.age_s <= durations.dead_after_s, flags.get(seen.report.vm, ""))
 
 
 # ---- why nothing is running ----------------------------------------------------------------------------------------

@@ -85,6 +85,16 @@ def test_a_slot_that_has_not_reported_for_ten_minutes_is_not_living() -> None:
     assert (view.slots[0].alive, view.busy, view.living) == (False, 0, 0)
 
 
+def test_the_last_report_of_a_vm_that_is_gone_is_not_shown_for_long() -> None:
+    storage = Storage()
+    Control(storage.blobs).report_slot(SlotReport(vm="vm-1", slot=0, state="busy"))
+    empty = ScaleSet(1, [Vm("vm-2")])
+    assert reader(storage, empty).read().busy == 1
+    storage.now_s = 31.0
+    assert reader(storage, empty).read().slots == ()
+    assert reader(storage).read().busy == 1
+
+
 def test_a_scale_set_that_cannot_be_seen_leaves_the_rest_to_see() -> None:
     storage = Storage()
     storage.jobs.send("a")
