@@ -10,7 +10,7 @@ from tests.fakes.fleet import Fleet
 from worker.contract.errors import SetChanged, Throttled
 from worker.contract.runtime import Event
 
-SCHEDULES = int(os.environ.get("TRANQUILITY_SCHEDULES", "8"))
+SCHEDULES = int(os.environ.get("TRANQUILITY_SCHEDULES", "4"))
 """Per claim; `make prove` asks for more."""
 MOMENTS = 5 if SCHEDULES < 100 else 1
 """Every so many moments are tried."""
