@@ -343,7 +343,7 @@ def test_workers_that_claim_during_a_cancel_cannot_keep_a_job_alive(at: int, aft
     assert is_marked_complete(storage.session(), "s")
 
 
-@pytest.mark.parametrize(("at", "after"), every_moment(in_all_states, lambda session: cancel(session, "s")))
+@pytest.mark.parametrize(("at", "after"), every_moment(in_all_states, lambda session: cancel(session, "s", JOBS)))
 def test_a_job_that_is_claimed_and_ends_during_a_cancel_keeps_its_result(at: int, after: bool) -> None:
     storage = in_all_states()
     results: list[str] = []
@@ -353,7 +353,7 @@ def test_a_job_that_is_claimed_and_ends_during_a_cancel_keeps_its_result(at: int
         commit_all(storage, "s")
         results.extend(job for job, status in storage.statuses("s").items() if status == "done")
 
-    cancel(storage.session("ada", Gate(at, after, work)), "s")
+    cancel(storage.session("ada", Gate(at, after, work)), "s", JOBS)
     assert {storage.statuses("s")[job] for job in results} == {"done"}
 
 

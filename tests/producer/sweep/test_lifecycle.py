@@ -308,6 +308,7 @@ def test_a_slow_delete_spares_a_new_sweep_of_the_same_name(at: int, after: bool)
     if made:
         assert storage.plan("s").jobs == again.jobs
         assert {job.id for job in storage.queued() if job.sweep == "s"} == set(again.by_id)
+        assert sending.SentRecords(storage.session(), "s").newest_epochs().keys() == again.by_id.keys()
 
 
 @pytest.mark.parametrize(("at", "after"), every_moment(ended, lambda session: retry(session, "s")))
