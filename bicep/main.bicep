@@ -124,6 +124,7 @@ var laptopTarget = {
   identity_id: ''
   max_instances: maxInstances
   slots_per_instance: vms.slotsPerInstance
+  vm_size: vms.sizes[0]
 }
 var vmTarget = union(laptopTarget, { identity_id: identityId })
 var allTags = union(tags, { application: 'tranquility' })

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 from azure.core.credentials import TokenCredential
 
-from producer.emulator.azurite import Azurite, install
+from producer.emulator.azurite import Azurite, install, is_installed
 from producer.emulator.azurite.prepare import prepare
 from producer.emulator.certificates import Certificates, ensure_certificates
 from producer.emulator.tokens import DirectCredential, Identity, TokenAuthority
@@ -24,8 +25,9 @@ GROUP_ID = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/tests"
 
 @pytest.fixture(scope="session")
 def azurite_home() -> Path:
-    """Where Azurite is installed, once for all runs: $AZURITE_HOME or .tranquility/azurite of the repository."""
-    default = Path(__file__).parents[1] / ".tranquility" / "azurite"
+    """Where Azurite is installed, once for all runs: $AZURITE_HOME, this Python's environment, or here."""
+    environment = Path(sys.prefix) / "azurite"  # where `make` puts it
+    default = environment if is_installed(environment) else Path(__file__).parents[1] / ".tranquility" / "azurite"
     home = Path(os.environ.get("AZURITE_HOME", default))
     install(home)
     return home

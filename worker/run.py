@@ -4,6 +4,8 @@ import signal
 import threading
 from pathlib import Path
 
+from azure.core.credentials import TokenCredential
+
 from worker.contract import azure, log, names
 from worker.contract.errors import StorageError
 from worker.contract.queue import AzureQueue
@@ -32,12 +34,18 @@ def run_slot(settings: WorkerSettings, number: int) -> int:
     stop = StopRequest(runtime)
     threading.Thread(target=_await_signal, args=(stop,), name="signals", daemon=True).start()
     supervisor = Supervisor()
-    slot = _assemble(settings, number, runtime, stop)
+    target = Target.read(settings.target)
+    slot = assemble(settings, target, azure.credential(target), number, runtime, stop)
+    return run_assembled(slot, supervisor, booted_s=settings.booted_s)
+
+
+def run_assembled(slot: Slot, supervisor: Supervisor, *, booted_s: float) -> int:
+    """Run a slot until its stop is asked for; return the process's exit status."""
     slot.log.info("slot.started", slot=slot.name, release=slot.release)
     presence = Presence(slot, supervisor)
     supervisor.ready()
     slot.say_what_it_works_on(None)
-    slot.signs.idle(boot_seconds=max(0.0, runtime.monotonic() - settings.booted_s))
+    slot.signs.idle(boot_seconds=max(0.0, slot.runtime.monotonic() - booted_s))
     _let_the_pulse_be_seen(slot)
     try:
         return Loop(slot).run()
@@ -46,12 +54,18 @@ def run_slot(settings: WorkerSettings, number: int) -> int:
         presence.join()
 
 
-def _assemble(settings: WorkerSettings, number: int, runtime: Runtime, stop: StopRequest) -> Slot:
+def assemble(
+    settings: WorkerSettings,
+    target: Target,
+    identity: TokenCredential,
+    number: int,
+    runtime: Runtime,
+    stop: StopRequest,
+) -> Slot:
+    """Return the slot with clients of `target`. Imports torch, which takes seconds."""
     book = LogBook()
     logger = log.configure(settings.log_level, settings.log_format, sink=book.record)
-    target = Target.read(settings.target)
     liveness = Liveness(runtime)
-    identity = azure.credential(target)
     queues = azure.queue_service(target, identity, liveness.request_returned)
     trainers = sac_trainers()
     vm = settings.vm or own_name(imds(), runtime, stop.event)

@@ -102,7 +102,8 @@ class TrainingRun(Protocol):
             beat: called for every environment step, update and evaluation step.
 
         Raises:
-            Diverged: a loss, or a weight when captured or at the end, is not finite.
+            Diverged: a loss, an evaluation's return, or (when captured and at the end) a weight, an observation or a
+                reward is not finite.
             BadConfiguration: the environment cannot be made or is not of the kind that SAC needs.
         """
 
@@ -110,5 +111,5 @@ class TrainingRun(Protocol):
         """Copy the run, with the replay rows from the absolute number `rows_from` on; only at a boundary.
 
         Raises:
-            Diverged: a weight is not finite.
+            Diverged: a weight, or an observation or reward among the rows, is not finite.
         """

@@ -76,7 +76,7 @@ class Release:
     requirements: str
     files: tuple[File, ...]
     units: tuple[str, ...]
-    enable: tuple[str, ...]
+    start: tuple[str, ...]
 
 
 def parse_pointer(content: bytes) -> str:
@@ -111,7 +111,7 @@ def parse_release(release_id: str, content: bytes, python: str) -> Release:
             requirements=str(data["requirements"]),
             files=tuple(File(str(f["name"]), int(f["size"]), str(f["sha256"])) for f in data["files"]),
             units=tuple(str(name) for name in data["units"]),
-            enable=tuple(str(name) for name in data["enable"]),
+            start=tuple(str(name) for name in data["start"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ReleaseError(f"release.json of {release_id} is not complete ({error!r}): publish again") from error
@@ -122,16 +122,16 @@ def parse_release(release_id: str, content: bytes, python: str) -> Release:
 def check_names(release: Release) -> None:
     """Refuse a release whose names could reach outside its folder, or that names files it does not have."""
     for file in release.files:
-        if not all(NAME.fullmatch(part) for part in PurePosixPath(file.name).parts) or "//" in file.name:
+        if not all(NAME.fullmatch(part) for part in file.name.split("/")):
             raise ReleaseError(f"the release names a file {file.name!r}: letters, digits and ._+@- only")
         if not HASH.fullmatch(file.sha256):
             raise ReleaseError(f"the release gives {file.name} no SHA-256")
     missing = {release.pip, release.requirements, *release.units} - {file.name for file in release.files}
     if missing:
         raise ReleaseError(f"the release names {', '.join(sorted(missing))} and does not hold it")
-    for unit in release.enable:
+    for unit in release.start:
         if not UNIT.fullmatch(unit.replace("{core}", "0")):
-            raise ReleaseError(f"the release enables {unit!r}, which is no unit name")
+            raise ReleaseError(f"the release starts {unit!r}, which is no unit name")
 
 
 def is_intact(path: Path, file: File) -> bool:
@@ -189,9 +189,9 @@ def start_units(release: Release, folder: Path, cores: Sequence[int], paths: Pat
     paths.units.mkdir(parents=True, exist_ok=True)
     for name in release.units:
         write_atomically(paths.units / PurePosixPath(name).name, (folder / name).read_bytes())
-    names = [unit.replace("{core}", str(core)) for unit in release.enable for core in cores]
+    names = [unit.replace("{core}", str(core)) for unit in release.start for core in cores]
     run(["systemctl", "daemon-reload"])
-    run(["systemctl", "enable", "--runtime", "--now", "--no-block", *dict.fromkeys(names)])
+    run(["systemctl", "start", "--no-block", *dict.fromkeys(names)])
 
 
 def point_to(release: Release, environment: Path, folder: Path, paths: Paths) -> None:

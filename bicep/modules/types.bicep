@@ -129,6 +129,8 @@ type target = {
   max_instances: int
   @description('Workers of one VM.')
   slots_per_instance: int
+  @description('Size of a VM, the first one of a mix: what costs are reckoned with.')
+  vm_size: string
 }
 
 @export()

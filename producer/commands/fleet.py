@@ -69,7 +69,7 @@ def run_resume(scaler: Scaler, console: Console) -> None:
     console.print(f"The hold of {hold.since} is lifted: {hold.reason}" if hold else "The fleet was not on hold.")
     told = Told(console)
     report = scaler.ensure_capacity(told.say)
-    told.tell(report, changes=False)
+    told.say(standing_line(report))
     raise typer.Exit(0 if report.enough else 1)
 
 
@@ -80,9 +80,9 @@ class Told:
         self._console = console
         self._last = ("", "")
 
-    def tell(self, report: TickReport, *, changes: bool = True) -> None:
+    def tell(self, report: TickReport) -> None:
         """Print a report's changes, and where the fleet stands if that is new."""
-        for change in report.changes if changes else ():
+        for change in report.changes:
             self.say(change)
         now = (standing_line(report), report.problem or report.held)
         for line, before in zip(now, self._last, strict=True):

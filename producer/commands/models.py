@@ -37,7 +37,7 @@ def train(
     if source.suffix == ".json":
         wanted = decode(_text(source))
     else:
-        plan = plan_file(source, "").plan
+        plan = plan_file(source).plan
         if job >= len(plan.jobs):
             raise InputError(f"--job {job}: {source} has {len(plan.jobs)} jobs, 0 to {len(plan.jobs) - 1}.")
         wanted = plan.job(plan.jobs[job])
@@ -65,9 +65,7 @@ def _policy_of(session: Session, asked: str) -> bytes:
     sweep, job = find_job(session.blobs, asked)
     outcome = read_outcome(session.blobs, sweep, job)
     if outcome.policy is None:
-        raise InputError(
-            f"{sweep}/{job} is not done: tranquility status {sweep} shows how far it is."
-        )
+        raise InputError(f"{sweep}/{job} is not done: tranquility status {sweep} shows how far it is.")
     return read_part(session.blobs, job, outcome.policy)
 
 
@@ -76,7 +74,7 @@ def _run_worker(*arguments: str) -> None:
     if not worker_is_installed():
         raise InputError("What trains is not installed here: pip install 'tranquility[worker]'.")
     path = os.pathsep.join(filter(None, [str(Path(worker.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]))
-    environment = {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONPATH": path}
+    environment = {**os.environ, "PYTHONPATH": path}
     done = subprocess.run([*WORKER, *arguments], env=environment, check=False)
     if done.returncode:
         sys.stderr.flush()

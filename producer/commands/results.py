@@ -1,7 +1,8 @@
 """Commands that look at sweeps: status, watch, results, logs, export, cost. None of them changes anything in Azure."""
 
 import json
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,25 +11,32 @@ import typer
 from rich.console import Console
 
 from producer import session as sessions
+from producer.results.bill import bill, bill_document, no_price
 from producer.results.cost import price_of
 from producer.results.documents import sweep_document, view_document
+from producer.results.export import TensorBoardExport, curves_csv
 from producer.results.fleet_view import FleetReader, SetReader
+from producer.results.logs import LEVELS, Level, LogLine, LogPrinter, LogReader, find_job
+from producer.results.logs import follow as tail
 from producer.results.overview import overview, read_all, the_sweep
+from producer.results.parts import write_whole
 from producer.results.progress import ProgressReader
 from producer.results.screen import Size, screen
 from producer.results.watch import Watcher, watch
+from producer.results.words import plural
 from producer.session import Session
+from worker.contract.errors import InputError
 
 OpenSession = Callable[[Path | None], Session]
 OpenSet = Callable[[Session], SetReader]
 
 TargetFile = Annotated[
     Path | None,
-    typer.Option(
-        "--target", metavar="FILE", help="Target to look at. Default: that of this folder.", show_default=False
-    ),
+    typer.Option("--target", metavar="FILE", help="Target file. Default: that of this folder.", show_default=False),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Sweep = Annotated[str, typer.Argument(metavar="SWEEP", help="Name of the sweep.", show_default=False)]
+EVERY_S = 2.0
 
 
 def register(
@@ -42,7 +50,7 @@ def register(
         open_set: how to look at its scale set; without it nothing is said of capacity.
     """
     look = Look(open_session, open_set)
-    for command in (look.status, look.watch):
+    for command in (look.status, look.watch, look.results, look.logs, look.export, look.cost):
         app.command()(command)
 
 
@@ -99,6 +107,162 @@ class Look:
         except KeyboardInterrupt:
             typer.echo("The sweep goes on without this view.", err=True)
 
+    def results(
+        self,
+        sweep: Sweep,
+        other: Annotated[
+            str | None, typer.Argument(metavar="OTHER", help="A second sweep to compare with.", show_default=False)
+        ] = None,
+        top: Annotated[int, typer.Option(help="Sets to show.", min=1)] = 20,
+        folder: Annotated[
+            Path | None,
+            typer.Option("--download", metavar="DIR", help="Fetch models, results, curves.", show_default=False),
+        ] = None,
+        as_json: AsJson = False,
+        as_csv: Annotated[bool, typer.Option("--csv", help="Print one line a run, as CSV.")] = False,
+        best: Annotated[
+            bool, typer.Option("--best-config", help="Print the leader's hyperparameters as a sweep file.")
+        ] = False,
+        target: TargetFile = None,
+    ) -> None:
+        """Rank the hyperparameter sets of a sweep, and say how far the ranking can be believed.
+
+        Example: tranquility results lunar --download runs/lunar
+        """
+        from producer.results import answers  # SciPy takes a second to import
+
+        session = self._open_session(target)
+        progress = [self._reader(session, name).read() for name in (sweep, other) if name]
+        if folder is not None:
+            for one in progress:
+                say = typer.echo if not (as_json or as_csv or best) else _to_stderr
+                answers.fetch(session.blobs, one, folder if other is None else folder / one.sweep, say)
+        if as_json:
+            _print_json(answers.document(progress))
+        elif as_csv:
+            typer.echo(answers.csv(progress), nl=False)
+        elif best:
+            typer.echo(answers.best(progress), nl=False)
+        else:
+            console = Console()
+            console.print(answers.text(progress, top))
+
+    def logs(
+        self,
+        job: Annotated[
+            str, typer.Argument(metavar="JOB", help="Its id, the beginning of it, or SWEEP/JOB.", show_default=False)
+        ],
+        follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
+        level: Annotated[Level, typer.Option(help="Leave out what matters less.")] = "info",
+        as_json: AsJson = False,
+        target: TargetFile = None,
+    ) -> None:
+        """Print what a job's workers said, attempt by attempt, also on VMs that are gone.
+
+        Example: tranquility logs 3f2a9c -f
+        """
+        session = self._open_session(target)
+        reader = LogReader(session.blobs, *find_job(session.blobs, job))
+        printer = LogPrinter(typer.echo, LEVELS[level])
+
+        def show_json(line: LogLine) -> None:
+            if line.level >= LEVELS[level]:
+                typer.echo(line.text)
+
+        show = show_json if as_json else printer.show
+        try:
+            if follow:
+                tail(reader, show, printer.know, session.runtime, session.runtime.event(), every_s=EVERY_S)
+            else:
+                printer.know(reader.manifest())
+                for line in reader.new_lines():
+                    show(line)
+        except KeyboardInterrupt:
+            return
+        if not as_json:
+            printer.finish()
+
+    def export(
+        self,
+        sweep: Sweep,
+        tensorboard: Annotated[
+            Path | None,
+            typer.Option(metavar="DIR", help="Write TensorBoard event files, one run a job.", show_default=False),
+        ] = None,
+        csv: Annotated[
+            Path | None,
+            typer.Option(metavar="FILE", help="Write all curves, one line a step.", show_default=False),
+        ] = None,
+        follow: Annotated[
+            bool, typer.Option("--follow", "-f", help="Keep the event files in step until the sweep has ended.")
+        ] = False,
+        target: TargetFile = None,
+    ) -> None:
+        """Write a sweep's learning curves for other tools.
+
+        Example: tranquility export lunar --tensorboard runs/tb --follow
+        """
+        if tensorboard is None and csv is None:
+            raise InputError("Say what to write: --tensorboard DIR, or --csv FILE.")
+        if follow and tensorboard is None:
+            raise InputError("--follow goes with --tensorboard DIR.")
+        session = self._open_session(target)
+        reader = self._reader(session, sweep)
+        problems: tuple[str, ...] = ()
+        if csv is not None:
+            text, problems = curves_csv(session.blobs, reader.read())
+            write_whole(csv, text.encode())
+            typer.echo(f"Wrote {csv}.")
+        if tensorboard is not None:
+            problems += self._tensorboard(session, reader, tensorboard, follow=follow)
+        _report(problems)
+
+    def cost(
+        self,
+        sweep: Annotated[
+            str | None, typer.Argument(metavar="SWEEP", help="Default: all sweeps.", show_default=False)
+        ] = None,
+        as_json: AsJson = False,
+        target: TargetFile = None,
+    ) -> None:
+        """Show what sweeps have cost, what evictions lost, and what spot VMs saved.
+
+        Example: tranquility cost lunar
+        """
+        session = self._open_session(target)
+        price = price_of(session.target)
+        if price is None:
+            raise InputError(no_price(session.target))
+        if sweep is None:
+            silent_after_s = session.durations.visibility_timeout_s
+            found = [progress for _, progress in read_all(session.blobs, silent_after_s)]
+        else:
+            found = [self._reader(session, sweep).read()]
+        fleet = FleetReader(session.blobs, session.jobs, session.poison, session.durations).read()
+        if as_json:
+            _print_json(bill_document(found, fleet, price))
+        else:
+            Console().print(bill(found, fleet, price))
+
+    def _tensorboard(self, session: Session, reader: ProgressReader, folder: Path, *, follow: bool) -> tuple[str, ...]:
+        writer = TensorBoardExport(session.blobs, folder, time.time)
+        stop = session.runtime.event()
+        try:
+            while True:
+                progress = reader.read()
+                written = writer.update(progress, live=follow)
+                if written or not follow:
+                    typer.echo(f"Wrote {plural(written, 'curve')} to {folder}.")
+                if not follow or progress.finished or session.runtime.wait(stop, EVERY_S):
+                    return tuple(writer.problems)
+        except KeyboardInterrupt:
+            return tuple(writer.problems)
+        finally:
+            writer.close()
+
+    def _reader(self, session: Session, sweep: str) -> ProgressReader:
+        return ProgressReader(session.blobs, sweep, session.durations.visibility_timeout_s)
+
     def _watcher(self, session: Session, sweep: str) -> Watcher:
         return open_watcher(session, sweep, self._open_set(session) if self._open_set else None)
 
@@ -112,6 +276,18 @@ def open_watcher(session: Session, sweep: str, scale_set: SetReader | None) -> W
         session.target.max_instances,
         lambda: datetime.now().astimezone().strftime("%H:%M:%S"),
     )
+
+
+def _report(problems: Sequence[str]) -> None:
+    """Name what could not be read, and end with exit code 1 if anything."""
+    for problem in problems:
+        typer.echo(problem, err=True)
+    if problems:
+        raise typer.Exit(1)
+
+
+def _to_stderr(text: str) -> None:
+    typer.echo(text, err=True)
 
 
 def _print_json(document: Any) -> None:

@@ -57,11 +57,13 @@ def evict(target: Target, credential: TokenCredential, instance: str | None, *, 
         target.arm_endpoint, policies=[policy], transport=transport
     )
     with client:
+        request.url = client.format_url(request.url)
         try:
             response = client.send_request(request)
         except AzureError as error:
-            text = f"No fleet answers at {target.arm_endpoint}. Start it: tranquility local up."
-            raise EmulatorError(text) from error
+            raise EmulatorError(
+                f"No fleet answers at {target.arm_endpoint} ({error.message}). Start it: tranquility local up."
+            ) from error
         answer = response.json()
     if response.status_code != 200:
         raise EmulatorError(f"No instance was evicted: {answer['error']}.")

@@ -5,7 +5,6 @@ import contextlib
 import shutil
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -33,6 +32,7 @@ from producer.emulator.states import Boot, Kill, Latencies, Problem, Vm
 from producer.emulator.tokens import DirectCredential, Identity, TokenAuthority
 from producer.emulator.units import InstanceSpec
 from worker.contract.azure import blob_service, queue_service
+from worker.contract.runtime import RealRuntime
 from worker.contract.settings import Target
 
 SHORT_PATH = 40
@@ -89,14 +89,15 @@ class Machine:
 
 
 class _Clock:
-    """UTC that never goes back: the wall clock when it was made, and the monotonic one from then on."""
+    """UTC that never goes back: the wall clock when it was made, and a monotonic one from then on."""
 
     def __init__(self) -> None:
+        self._seconds = RealRuntime().monotonic
         self._start = datetime.now(UTC)
-        self._monotonic = time.monotonic()
+        self._at_start = self._seconds()
 
     def __call__(self) -> datetime:
-        return self._start + timedelta(seconds=time.monotonic() - self._monotonic)
+        return self._start + timedelta(seconds=self._seconds() - self._at_start)
 
 
 class LocalFleet:
@@ -141,6 +142,7 @@ class LocalFleet:
         self._stopping = False
         self._undo = contextlib.ExitStack()
         self._endpoints: Endpoints | None = None
+        self._azurite: Azurite | None = None
         self._tokens: TokenAuthority | None = None
         self._run_base = Path()
 
@@ -162,8 +164,14 @@ class LocalFleet:
         with self._changed:
             return {name: instance for name, (instance, _) in self._machines.items()}
 
+    @property
+    def problem(self) -> str:
+        """What ended although it should run, or "": nobody can work on without its storage."""
+        azurite = self._azurite
+        return "" if azurite is None or azurite.is_running else f"Azurite has ended: see {azurite.log_file}."
+
     def start(self) -> None:
-        """Start everything at capacity 0; what was started is stopped again when something fails.
+        """Start everything at capacity 0; what was started is stopped again when something fails. It has one life.
 
         Raises EmulatorError (FolderInUse when a fleet runs on this folder already).
         """
@@ -174,6 +182,7 @@ class LocalFleet:
     def stop(self) -> None:
         """Stop everything: instances lose power, storage is written to disk. Safe to repeat."""
         self._endpoints = None
+        self._azurite = None
         self._undo.close()
 
     def __enter__(self) -> Self:
@@ -201,6 +210,7 @@ class LocalFleet:
         azurite = Azurite(self._azurite_home, self._data_dir / "azurite", certificates, account)
         azurite.start()
         undo.callback(azurite.stop)
+        self._azurite = azurite
         self._tokens = TokenAuthority.in_folder(self._data_dir, lambda: datetime.now(UTC))
         self._run_base = Path(tempfile.mkdtemp(prefix="tranquility-", dir=_short_folder()))
         undo.callback(shutil.rmtree, self._run_base, ignore_errors=True)
@@ -260,12 +270,12 @@ class LocalFleet:
         folder = self._data_dir / "instances" / vm.name
         folder.mkdir(parents=True, exist_ok=True)
         metadata = VmMetadata(self.model, vm, self._tokens, self.faults)
-        endpoint = self._http.serve(metadata.app, bind_loopback())
         run_dir = self._run_base / str(self._boots) / "run"
         instance = Instance(vm.name, run_dir, folder, self._went_off)
-        with self._changed:
-            self._machines[vm.name] = (instance, endpoint)
         try:
+            endpoint = self._http.serve(metadata.app, bind_loopback())
+            with self._changed:
+                self._machines[vm.name] = (instance, endpoint)
             instance.start(self._build(Machine(vm, endpoint.url, folder)))
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one VM, the others live on
             self._log.exception("instance.boot_failed", vm=vm.name)

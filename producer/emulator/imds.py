@@ -6,7 +6,7 @@ one too, for tokens only: it stands for `az login`.
 
 import asyncio
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from starlette.applications import Starlette
@@ -39,7 +39,15 @@ def operator_app(tokens: TokenAuthority, identity: Identity, faults: Faults) -> 
 class VmMetadata:
     """The endpoint of one VM."""
 
-    def __init__(self, model: ScaleSetModel, vm: Vm, tokens: TokenAuthority, faults: Faults) -> None:
+    def __init__(
+        self,
+        model: ScaleSetModel,
+        vm: Vm,
+        tokens: TokenAuthority,
+        faults: Faults,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._sleep = sleep
         self._model = model
         self._vm = vm
         self._tokens = tokens
@@ -81,7 +89,7 @@ class VmMetadata:
         if request.method == "POST":
             return await self._acknowledge(request)
         if not self._events_enabled:
-            await asyncio.sleep(self._faults.scheduled_events_delay_s)
+            await self._sleep(self._faults.scheduled_events_delay_s)
             self._events_enabled = True
         return JSONResponse(self._model.scheduled_events())
 

@@ -57,14 +57,14 @@ class Instance:
         """Power on. Returns at once: the processes start by themselves."""
         self._run_dir.mkdir(parents=True)
         self._log_dir.mkdir(parents=True, exist_ok=True)
-        root = Path(__file__).parents[2]
+        path = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])])
         with (self._log_dir / "supervisor.log").open("ab") as log:
             self._supervisor = subprocess.Popen(
                 [sys.executable, "-P", "-m", "producer.emulator.supervisor"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env=os.environ | {"PYTHONPATH": str(root)},
+                env=os.environ | {"PYTHONPATH": path},
                 start_new_session=True,
                 text=True,
             )

@@ -37,6 +37,8 @@ class LocalOptions:
     notice_s: float = 10.0
     """From an eviction notice to the end of the instance; 30 on Azure."""
     boot_s: float = 2.0
+    azurite: Path | None = None
+    """Where Azurite is installed, where it is not where `azurite_home` looks."""
 
 
 def default_instances() -> int:
@@ -50,7 +52,7 @@ def local_fleet(options: LocalOptions, say: Callable[[str], None]) -> Iterator[t
 
     Raises EmulatorError, InputError.
     """
-    home = azurite_home(say)
+    home = options.azurite or azurite_home(say)
     image = MachineImage(options.slots, options.time_scale, options.instances, release="local")
     description = scale_set(options)
     fleet: LocalFleet

@@ -44,7 +44,6 @@ class MachineImage:
         environment = {
             **{name: os.environ[name] for name in INHERITED if name in os.environ},
             "PYTHONPATH": str(ROOT),  # -P keeps the current folder out, where a user's own worker.py may lie
-            "OMP_NUM_THREADS": "1",
             "AZURE_POD_IDENTITY_AUTHORITY_HOST": machine.imds_url,
             "TRANQUILITY_TARGET": str(target_file),
             "TRANQUILITY_VM": machine.vm.name,

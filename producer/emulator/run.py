@@ -30,7 +30,7 @@ def run_locally(path: Path, options: LocalOptions, out: Path, console: Console, 
 
     Raises InputError where the file cannot be used, and EmulatorError where the fleet cannot start.
     """
-    plan = plan_file(path, "").plan  # before anything is started: a mistake in the file costs no time
+    plan = plan_file(path).plan  # before anything is started: a mistake in the file costs no time
     try:
         with local_fleet(options, console.print) as (fleet, session):
             return _run(plan, fleet, session, out, console, evict=evict)
@@ -40,7 +40,6 @@ def run_locally(path: Path, options: LocalOptions, out: Path, console: Console, 
 
 
 def _run(plan: Plan, fleet: LocalFleet, session: Session, out: Path, console: Console, *, evict: bool) -> int:
-    plan = plan.model_copy(update={"enqueued_by": session.user})
     enqueued = enqueue(session, plan, confirm=lambda _question: True)
     console.print(f"{enqueued.sweep}: {enqueued.jobs} jobs, {enqueued.ended} of them done before.")
     with scaling(session, lambda _report: None):

@@ -63,13 +63,14 @@ class HttpHost:
     """The thread that serves. Start it, let it `serve` any number of applications, stop it: that closes them all."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
+        self._running: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name="emulator-http", daemon=True)
         self._endpoints: list[Endpoint] = []
         self._lock = threading.Lock()
 
     def start(self) -> None:
-        """Begin to serve."""
+        """Begin to serve. It has one life: a stopped one does not start again."""
+        self._running = asyncio.new_event_loop()
         self._thread.start()
 
     def stop(self) -> None:
@@ -123,6 +124,12 @@ class HttpHost:
         with self._lock:
             self._endpoints = [*(kept for kept in self._endpoints if not kept.closed), endpoint]
         return endpoint
+
+    @property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        if self._running is None:
+            raise EmulatorError("The emulator's endpoints are not served: call start() first.")
+        return self._running
 
     async def _abort_connections(self) -> None:
         """End what no server knows any more: TLS connections whose client does not say goodbye, or hello."""

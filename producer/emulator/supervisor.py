@@ -335,8 +335,10 @@ def main() -> None:
 
     if _LIBC is not None:
         _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    run_dir = asyncio.run(_live(report))
-    _kill_everything()
+    try:
+        run_dir = asyncio.run(_live(report))
+    finally:
+        _kill_everything()
     if run_dir is not None:
         shutil.rmtree(run_dir.parent, ignore_errors=True)
         with contextlib.suppress(OSError):

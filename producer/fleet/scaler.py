@@ -133,7 +133,7 @@ class Scaler:
         """Tick until the capacity that takes work is all that the queue needs, so that the laptop may be closed.
 
         Gives up where a person or Azure must act first, and after `patience_s` (default: as long as it takes to declare
-        a VM dead); `held`, `refused` or `problem` of the report then say why.
+        a VM dead); `say` then gets the reason and a way on. The report has it as `held`, `refused` or `problem`.
         """
         runtime, durations = self.session.runtime, self.session.durations
         ends_s = runtime.monotonic() + (durations.dead_after_s if patience_s is None else patience_s)
@@ -145,12 +145,12 @@ class Scaler:
                 say(change)
             if report.enough and not self._may_still_shrink(report):
                 return report
-            if report.held or report.refused or report.denied:
-                return report
             if not report.problem:
                 report = replace(report, problem=_waited_for(report))
             pause_s = self._soon_s if report.enough else report.pause_s
-            if runtime.monotonic() + pause_s >= ends_s:
+            given_up = report.held or report.refused or report.denied
+            if given_up or runtime.monotonic() + pause_s >= ends_s:
+                say(_way_on(report))
                 return report
             if report.problem != waiting:
                 waiting = report.problem
@@ -237,7 +237,8 @@ class Scaler:
                 problem = _problem(look, vm)
                 if problem:
                     control.refused(problem)
-                return _changed(report, f"{vm} is to go: {reason}.")
+                # A job may have come since the count was read: the next look, which would replace this VM, comes soon.
+                return _changed(replace(report, pause_s=self._soon_s), f"{vm} is to go: {reason}.")
             case decide.Forget(vm):
                 control.lower_flag("drain", vm)
                 control.lower_flag("retire", vm)
@@ -281,3 +282,14 @@ def _waited_for(report: TickReport) -> str:
     lost = report.standing.lost if report.standing else ()
     names = ", ".join(instance.name for instance in lost) or "the set"
     return f"Still waiting for {names}: VMs that take no more work leave first, then others can take their place."
+
+
+def _way_on(report: TickReport) -> str:
+    """Say why there are fewer VMs than the queue needs, and who can change that."""
+    if report.held:
+        return f"No VMs are asked for: {report.held} `tranquility scale --resume` ends that."
+    if report.denied:
+        return f"{report.problem} Someone with the scaler's role, or the wake, has to raise the capacity."
+    if report.refused:
+        return "The jobs wait for VMs: `tranquility scale --watch`, or the wake, goes on asking Azure."
+    return f"{report.problem} `tranquility scale --watch`, or the wake, goes on."

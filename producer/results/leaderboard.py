@@ -1,9 +1,10 @@
 """Which hyperparameters lead, and whether one can believe it. Ranks sets within one environment and its kwargs."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -39,7 +40,9 @@ class Entrant:
     index: int
     """Into the plan's sets."""
     label: str
+    differs: Mapping[str, Any]
     configuration: Configuration
+    """As far as ranking needs it: environment, lengths, trainer, evaluation."""
     planned: int
     """Seeds in the plan."""
     runs: tuple[Run, ...]
@@ -78,16 +81,26 @@ class Standing:
 
     rank: int
     entrant: Entrant
-    interval: Interval | None
-    """Of the mean; from 5 seeds on."""
-    iqm: float | None
-    """Interquartile mean; from 10 seeds on."""
-    iqm_interval: Interval | None
     p: float | None
     """Welch's test against the leader, corrected over all sets; exploratory. None for the leader, and where a set has
     one run."""
     rank_one_share: float | None
     """How often it leads when seeds are drawn again."""
+
+    @cached_property
+    def interval(self) -> Interval | None:
+        """Return the interval of the mean; from 5 seeds on."""
+        return statistics.mean_interval(self.entrant.scores)
+
+    @cached_property
+    def iqm(self) -> float | None:
+        """Return the interquartile mean; from 10 seeds on."""
+        return statistics.interquartile_mean(self.entrant.scores)
+
+    @cached_property
+    def iqm_interval(self) -> Interval | None:
+        """Return the interval of the interquartile mean; from 10 seeds on. It takes a bootstrap, so ask for few."""
+        return statistics.iqm_interval(self.entrant.scores)
 
     @property
     def separated(self) -> bool:
@@ -168,6 +181,7 @@ def _entrants(sweep: SweepProgress, prefix: str) -> Iterator[Entrant]:
             sweep=sweep.sweep,
             index=index,
             label=prefix + set_label(one.differs, keys),
+            differs=one.differs,
             configuration=_ranked_as(plan, index),
             planned=planned[index],
             runs=tuple(sorted(runs[index], key=lambda run: run.seed)),
@@ -188,15 +202,12 @@ def rank(environment: EnvironmentSpec, entrants: Sequence[Entrant], without_resu
     """Return the ranking of sets with at least one finished run each; equal means keep the order of the plan."""
     ranked = sorted(entrants, key=lambda entrant: -entrant.mean)
     leader = ranked[0]
-    corrected = statistics.holm([statistics.welch(leader.scores, other.scores) for other in ranked[1:]])
+    corrected = statistics.holm(statistics.welch(leader.scores, [other.scores for other in ranked[1:]]))
     shares = statistics.rank_one_shares([entrant.scores for entrant in ranked])
     standings = tuple(
         Standing(
             rank=place + 1,
             entrant=entrant,
-            interval=statistics.mean_interval(entrant.scores),
-            iqm=statistics.interquartile_mean(entrant.scores),
-            iqm_interval=statistics.iqm_interval(entrant.scores),
             p=corrected[place - 1] if place else None,
             rank_one_share=shares[place] if shares else None,
         )
@@ -223,7 +234,7 @@ def sentence(board: Leaderboard) -> str:
     elif tied:
         parts.append(f"not separated from {plural(len(tied), 'other')}")
     else:
-        parts.append(f"separated from all {len(others)} others (exploratory: the leader was selected)")
+        parts.append("separated from every other set (exploratory: the leader was selected)")
     parts.append("not confirmed on fresh seeds")
     return "; ".join(parts) + "."
 

@@ -112,7 +112,11 @@ def follow(
     *,
     every_s: float = 2.0,
 ) -> None:
-    """Show what is added until the job has ended or `stop` is set. A storage outage is waited out."""
+    """Show what is added until the job has ended or `stop` is set. A storage outage is waited out.
+
+    After the end one more look is taken: the last lines of a claim may come up after its manifest.
+    """
+    ended = False
     while True:
         try:
             manifest = reader.manifest()
@@ -121,7 +125,8 @@ def follow(
                 show(line)
         except StorageUnavailable:
             manifest = None
-        if (manifest is not None and manifest.terminal) or runtime.wait(stop, every_s):
+        over, ended = ended, manifest is not None and manifest.terminal
+        if over or runtime.wait(stop, every_s):
             return
 
 

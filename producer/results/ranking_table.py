@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -18,6 +18,9 @@ from producer.results.leaderboard import (
 )
 from producer.results.statistics import Interval
 from producer.results.words import number, plural
+
+BOOTSTRAPPED = 20
+"""Places whose interquartile mean gets its interval in JSON: each takes a bootstrap."""
 
 
 def ranking(board: Leaderboard, top: int) -> RenderableType:
@@ -115,7 +118,7 @@ def _standing_document(standing: Standing) -> dict[str, Any]:
         "mean": entrant.mean,
         "interval": _interval_document(standing.interval),
         "iqm": standing.iqm,
-        "iqm_interval": _interval_document(standing.iqm_interval),
+        "iqm_interval": _interval_document(standing.iqm_interval) if standing.rank <= BOOTSTRAPPED else None,
         "worst": entrant.worst,
         "solved": entrant.solved,
         "percentile_5": entrant.percentile_5,
@@ -136,7 +139,7 @@ def _interval_document(interval: Interval | None) -> dict[str, Any] | None:
 
 
 def run_rows(boards: Sequence[Leaderboard]) -> Iterator[dict[str, Any]]:
-    """Yield one row a run, hyperparameters included: `pandas.DataFrame(run_rows(boards))`."""
+    """Yield one row a run, hyperparameters included."""
     for board in boards:
         for standing in board.standings:
             entrant = standing.entrant
@@ -146,7 +149,7 @@ def run_rows(boards: Sequence[Leaderboard]) -> Iterator[dict[str, Any]]:
                     "environment": environment_label(board.environment),
                     "rank": standing.rank,
                     "set": entrant.index,
-                    "label": entrant.label,
+                    **entrant.differs,
                     "job": run.job,
                     "seed": run.seed,
                     **run.score.model_dump(mode="json"),
@@ -155,13 +158,12 @@ def run_rows(boards: Sequence[Leaderboard]) -> Iterator[dict[str, Any]]:
                 }
 
 
-def to_csv(rows: Iterator[dict[str, Any]]) -> str:
-    """Return rows as CSV; their keys are those of the first."""
+def to_csv(rows: Iterable[dict[str, Any]]) -> str:
+    """Return rows as CSV, an empty cell where a row lacks a key that another has."""
     listed = list(rows)
-    if not listed:
-        return ""
+    columns = list(dict.fromkeys(key for row in listed for key in row))
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(listed[0]), lineterminator="\n")
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(listed)
     return text.getvalue()

@@ -4,14 +4,15 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from producer.results.cost import Cost
 from producer.results.progress import ALIVE, JobProgress, State
 from producer.results.view import Tone, View
-from producer.results.words import duration, label_keys, number, plural, set_label, short, sparkline
+from producer.results.words import duration, label_keys, money, number, plural, set_label, set_values, short, sparkline
 
 WIDE = 100
 """Columns from which on there is room for the worker and long sparklines."""
@@ -30,6 +31,12 @@ ORDER: tuple[State, ...] = ("silent", "running", "evaluating", "failed", "poison
 """Who is shown first where not all jobs fit."""
 SHOWN_HAPPENINGS = 5
 LEAST_JOBS = 3
+MOST_ROWS = 100
+"""Where the height does not matter: 10,000 rows are read by programs, with --json."""
+LOW = 16
+"""Lines below which no line of the head may wrap."""
+_MEASURE = Console(width=1)
+"""Only to ask Rich where it would break a line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +56,10 @@ class Size:
 
 def screen(view: View, size: Size) -> RenderableType:
     """Return the whole picture, at most `size.height` lines high."""
-    head = [*_head(view, size), *(Text(f"! {reason}", "yellow") for reason in view.why_idle)]
+    head = _head(view, size)
     jobs, workers, happenings = len(view.sweep.jobs), len(view.fleet.slots), len(view.happened)
     if size.height is None:
-        shares = Shares(jobs, workers, min(SHOWN_HAPPENINGS, happenings))
+        shares = Shares(min(jobs, MOST_ROWS), min(workers, MOST_ROWS), min(SHOWN_HAPPENINGS, happenings))
     else:
         used = sum(_lines(part, size.width) for part in head)
         shares = share_out(size.height - used, jobs, workers, happenings)
@@ -62,6 +69,10 @@ def screen(view: View, size: Size) -> RenderableType:
     if shares.happenings:
         parts += [Text(), *_happenings(view, shares.happenings)]
     return Group(*parts)
+
+
+def _lines(text: RenderableType, width: int) -> int:
+    return len(text.wrap(_MEASURE, width)) if isinstance(text, Text) else 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,18 +98,22 @@ def share_out(lines: int, jobs: int, workers: int, happenings: int) -> Shares:
     return Shares(max(1, min(jobs, room)), shown, told)
 
 
-def _lines(text: RenderableType, width: int) -> int:
-    return -(-max(1, text.cell_len) // width) if isinstance(text, Text) else 1
-
-
 # ---- the head --------------------------------------------------------------------------------------------------------
 
 
 def _head(view: View, size: Size) -> list[RenderableType]:
-    lines: list[RenderableType] = [_bar(view, size), Text(_jobs_line(view)), Text(_fleet_line(view))]
+    low = size.height is not None and size.height < LOW
+    lines = [_jobs_line(view), _fleet_line(view)]
     if view.cost is not None:
-        lines.append(Text(_cost_line(view)))
-    return lines
+        lines.append(_cost_line(view.cost, view.sweep.plan.budget_usd))
+    reasons = view.why_idle[:1] if low else view.why_idle
+    head: list[RenderableType] = [_bar(view, size)]
+    head += [_line(line, "", cut=low) for line in lines]
+    return head + [_line(f"! {reason}", "yellow", cut=low) for reason in reasons]
+
+
+def _line(text: str, style: str, *, cut: bool) -> Text:
+    return Text(text, style, no_wrap=cut, overflow="ellipsis" if cut else None)
 
 
 def _bar(view: View, size: Size) -> Table:
@@ -151,18 +166,12 @@ def _instances(view: View) -> str:
     return f"{plural(count, 'VM')}{f' ({mixed})' if mixed else ''}"
 
 
-def _cost_line(view: View) -> str:
-    cost = view.cost
-    if cost is None:
-        return ""
-    parts = [f"{cost}"]
-    budget = view.sweep.plan.budget_usd
-    if budget is not None:
-        parts[0] += f" of {budget:,.2f} $"
+def _cost_line(cost: Cost, budget: float | None) -> str:
+    parts = [f"{cost}" if budget is None else f"{cost} of {money(budget)}"]
     if cost.lost_usd >= 0.005:
-        parts.append(f"{cost.lost_usd:.2f} $ lost to evictions")
+        parts.append(f"{money(cost.lost_usd)} lost to evictions")
     if cost.saved_usd is not None:
-        parts.append(f"{cost.saved_usd:.2f} $ saved against regular VMs")
+        parts.append(f"{money(cost.saved_usd)} saved by spot")
     return f"spend  {' · '.join(parts)}"
 
 
@@ -171,8 +180,9 @@ def _cost_line(view: View) -> str:
 
 def _jobs(view: View, size: Size, room: int) -> Iterator[RenderableType]:
     jobs = view.sweep.jobs
-    shown: Sequence[JobProgress] = jobs if len(jobs) <= room else chosen(jobs, max(1, room - 1))
-    yield _job_table(view, size, shown)
+    shown: Sequence[JobProgress] = jobs if len(jobs) <= room else chosen(jobs, room - 1)
+    if shown:
+        yield _job_table(view, size, shown)
     if len(shown) < len(jobs):
         hidden = Counter(job.state for job in jobs)
         hidden.subtract(job.state for job in shown)
@@ -192,7 +202,8 @@ def _job_table(view: View, size: Size, jobs: Sequence[JobProgress]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), expand=True, header_style="dim")
     table.add_column("JOB", no_wrap=True, width=12 if size.wide else 6)
     if with_sets:
-        table.add_column("SET", no_wrap=True, ratio=1, overflow="ellipsis")
+        named = "SET" if size.wide else " ".join(key.rpartition(".")[2] for key in keys)
+        table.add_column(named, no_wrap=True, ratio=1, overflow="ellipsis")
     table.add_column("SEED", no_wrap=True, justify="right", width=4)
     table.add_column("STATE", no_wrap=True, width=10)
     table.add_column("STEP", no_wrap=True, justify="right", width=11)
@@ -207,7 +218,7 @@ def _job_table(view: View, size: Size, jobs: Sequence[JobProgress]) -> Table:
     for job in jobs:
         cells = [job.id[:12] if size.wide else job.id[:6]]
         if with_sets:
-            cells.append(set_label(sets[job.set].differs, keys))
+            cells.append((set_label if size.wide else set_values)(sets[job.set].differs, keys))
         table.add_row(*cells, *_cells(job, size))
     return table
 
@@ -221,15 +232,9 @@ def _cells(job: JobProgress, size: Size) -> Iterator[RenderableType]:
     yield sparkline(job.trail, 16 if size.wide else 8, ascii_only=size.ascii_only)
     yield str(job.attempts or "")
     yield str(job.evictions or "")
-    yield _eta(job)
+    yield duration(job.eta_s) if job.eta_s else ""
     if size.wide:
         yield job.worker if not job.terminal else ""
-
-
-def _eta(job: JobProgress) -> str:
-    if job.state == "silent":
-        return duration(job.age_s)
-    return duration(job.eta_s) if job.eta_s else ""
 
 
 # ---- workers and what happened --------------------------------------------------------------------------------------

@@ -73,16 +73,27 @@ def iqm_interval(runs: Runs, seed: int = 0) -> Interval | None:
     return Interval(float(found.low), float(found.high), "BCa", len(runs))
 
 
-def welch(first: Runs, second: Runs) -> float | None:
-    """Return the two-sided p of Welch's t test; None where there is no spread to judge by."""
-    if min(len(first), len(second)) < 2:
-        return None
-    a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+def welch(leader: Runs, others: Sequence[Runs]) -> tuple[float | None, ...]:
+    """Return the two-sided p of Welch's t test of each set against the leader.
+
+    None where one has a single run, or neither has any spread to judge by.
+    """
+    if not others:
+        return ()
+    sets = [np.asarray(runs, dtype=np.float64) for runs in (leader, *others)]
+    counts = np.array([len(runs) for runs in sets])
+    means = np.array([runs.mean() for runs in sets])
     # What is left of equal numbers is rounding, not spread.
-    floor = 1e-12 * max(1.0, float(np.abs(a).max()), float(np.abs(b).max()))
-    if a.std() <= floor and b.std() <= floor:
-        return None
-    return float(stats.ttest_ind(a, b, equal_var=False).pvalue)
+    spreads = np.array([0.0 if np.ptp(runs) <= 1e-12 * np.abs(runs).max() else runs.std(ddof=1) for runs in sets])
+    tested = (np.minimum(counts[0], counts[1:]) > 1) & (np.maximum(spreads[0], spreads[1:]) > 0)
+    index = np.flatnonzero(tested) + 1
+    found = stats.ttest_ind_from_stats(
+        means[0], spreads[0], counts[0], means[index], spreads[index], counts[index], equal_var=False
+    ).pvalue
+    p_values: list[float | None] = [None] * len(others)
+    for place, p in zip(index, np.atleast_1d(found), strict=True):
+        p_values[place - 1] = float(p)
+    return tuple(p_values)
 
 
 def holm(p_values: Sequence[float | None]) -> tuple[float | None, ...]:

@@ -77,6 +77,11 @@ def set_label(differs: Mapping[str, Any], keys: Sequence[str]) -> str:
     return " ".join(f"{key.removeprefix('policy_kwargs.')}={_value(differs[key])}" for key in shown) or "common"
 
 
+def set_values(differs: Mapping[str, Any], keys: Sequence[str]) -> str:
+    """Return the same where there is no room for names: the values of `keys`, a dash for what is at its default."""
+    return " ".join(_value(differs[key]) if key in differs else "–" for key in keys)
+
+
 def _value(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"

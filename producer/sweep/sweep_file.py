@@ -17,7 +17,7 @@ from worker.contract.base import Frozen, Scalar, SweepName
 from worker.contract.job import Evaluation
 from worker.contract.plan import MAX_JOBS
 
-DEFAULT_TRAINER: Final = "sb3"
+DEFAULT_TRAINER: Final = "fast"
 """The trainer of a file that names none. It is part of a job's id."""
 MAX_SEED: Final = 2**30 - 1
 MAX_COMPLAINTS: Final = 20

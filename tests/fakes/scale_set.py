@@ -33,6 +33,7 @@ class MemoryScaleSet:
         self._capacity = 0
         self._etags = itertools.count(1)
         self._etag = next(self._etags)
+        self._hidden: set[str] = set()
         self._names = itertools.count(1)
         self._sequence = itertools.count()
         self._instances: dict[str, Instance] = {}
@@ -44,7 +45,8 @@ class MemoryScaleSet:
         if self.read_faults:
             raise self.read_faults.pop(0)
         self.settle()
-        return ScaleSetState(self._capacity, str(self._etag), tuple(self._instances.values()))
+        listed = tuple(one for name, one in self._instances.items() if name not in self._hidden)
+        return ScaleSetState(self._capacity, str(self._etag), listed)
 
     def raise_to(self, capacity: int, etag: str) -> None:
         if capacity < 1:
@@ -77,6 +79,10 @@ class MemoryScaleSet:
         """An instance stops running, and stays."""
         self.killed(name)
         self._instances[name] = replace(self._instances[name], provisioning=provisioning, power=power)
+
+    def hide(self, name: str) -> None:
+        """An instance on its way out is listed no more."""
+        self._hidden.add(name)
 
     def settle(self) -> None:
         """Carry out what is due."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from producer.session import Session
 from tests.fakes.storage import MemoryBlobs, MemoryQueue
 from worker.contract import names
 from worker.contract.base import sha256_hex
@@ -13,6 +14,8 @@ from worker.contract.job import Configuration, EnvironmentSpec, Job, job_id
 from worker.contract.manifest import Attempt, BlobRef, Ended, Manifest, Outcome, TrailPoint
 from worker.contract.plan import Plan, PlannedJob, PlannedSet, resolve
 from worker.contract.result import CURVE, MODEL, POLICY, RESULT, PeriodicEvaluation, Result
+from worker.contract.runtime import RealRuntime
+from worker.contract.settings import Durations, Target
 
 LUNAR = EnvironmentSpec(id="LunarLanderContinuous-v3")
 COMMON = Configuration(environment=LUNAR, timesteps=200_000, trainer="fast")
@@ -27,9 +30,10 @@ def make_plan(
     **more: Any,
 ) -> Plan:
     """Return the plan of every set with every seed."""
+    configurations = [resolve(common, one) for one in differs]
     jobs = tuple(
-        PlannedJob(id=job_id(resolve(common, one), seed), set=index, seed=seed)
-        for index, one in enumerate(differs)
+        PlannedJob(id=job_id(configuration, seed), set=index, seed=seed)
+        for index, configuration in enumerate(configurations)
         for seed in seeds
     )
     return Plan(sweep=name, common=common, sets=tuple(PlannedSet(differs=one) for one in differs), jobs=jobs, **more)
@@ -92,6 +96,28 @@ class Storage:
         self.blobs = MemoryBlobs(lambda: self.now_s)
         self.jobs = MemoryQueue(lambda: self.now_s)
         self.poison = MemoryQueue(lambda: self.now_s)
+
+    def session(self, **target: Any) -> Session:
+        """Return a session on this storage, as if on Azure."""
+        values: dict[str, Any] = {
+            "kind": "azure",
+            "subscription_id": "subscription",
+            "resource_group": "group",
+            "scale_set": "tranq-set",
+            "location": "westeurope",
+            "blob_endpoint": "https://account.blob.core.windows.net/",
+            "queue_endpoint": "https://account.queue.core.windows.net/",
+            "slots_per_instance": 8,
+        }
+        return Session(
+            target=Target(**(values | target)),
+            durations=Durations(),
+            blobs=self.blobs,
+            jobs=self.jobs,
+            poison=self.poison,
+            runtime=RealRuntime(),
+            user="ada",
+        )
 
     def put_plan(self, plan: Plan) -> None:
         self.blobs.put(names.SWEEPS, names.plan(plan.sweep), plan.canonical())

@@ -144,9 +144,14 @@ class Control:
             self._blobs.delete(names.CONTROL, blob.name)
 
     def fleet_hold(self) -> FleetHold | None:
-        """Return why the producer raises no capacity, or None."""
+        """Return why the producer raises no capacity, or None. A hold that cannot be read is one all the same."""
         found = self._blobs.get(names.CONTROL, names.FLEET_HOLD)
-        return FleetHold.model_validate_json(found.body) if found else None
+        if found is None:
+            return None
+        try:
+            return FleetHold.model_validate_json(found.body)
+        except ValidationError:
+            return FleetHold(reason="a newer release put the fleet on hold.", since="an unknown time")
 
     def hold_fleet(self, hold: FleetHold) -> None:
         """Stop every producer's raises; a hold that stands already stays as it is."""

@@ -12,6 +12,7 @@ from azure.storage.blob import BlobPrefix, BlobServiceClient
 
 from worker.contract.azure import storage_errors
 from worker.contract.errors import ConditionFailed
+from worker.contract.listing import pages
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,16 +149,11 @@ class AzureBlobs:
 
     def list(self, container: str, prefix: str) -> Iterator[Listed]:
         """Yield blobs with their metadata, 5,000 a request."""
-        dates: list[str] = []
         with storage_errors():
-            listing = self._service.get_container_client(container).list_blobs(
-                name_starts_with=prefix,
-                include=["metadata"],
-                raw_response_hook=lambda response: dates.append(response.http_response.headers["Date"]),
-            )
-            for blob in listing:
-                age_s = _age_s(dates[-1], blob.last_modified)
-                yield Listed(blob.name, _etag(blob.etag), int(blob.size), age_s, dict(blob.metadata or {}))
+            for page in pages(self._service, container, prefix):
+                for entry in page.entries:
+                    age_s = max(0.0, (page.date - entry.last_modified).total_seconds())
+                    yield Listed(entry.name, _etag(entry.etag), entry.length, age_s, entry.metadata)
 
     def folders(self, container: str) -> Iterator[str]:
         """Yield first parts of names: one request for 5,000 of them, whatever lies below."""

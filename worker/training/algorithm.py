@@ -9,10 +9,10 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.utils import LinearSchedule
 from torch import nn
 
-from worker.contract.errors import BadConfiguration
 from worker.contract.job import Configuration
 from worker.training.environment import TrainingEnvironment
-from worker.training.replay import CountedReplayBuffer
+from worker.training.replay import CountedPackedBuffer, CountedReplayBuffer
+from worker.training.sac import FastSAC
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Trainer:
 
 
 TRAINERS: Final[Mapping[str, Trainer]] = {
+    "fast": Trainer(FastSAC, CountedPackedBuffer),
     "sb3": Trainer(SAC, CountedReplayBuffer),
 }
 
@@ -42,13 +43,8 @@ def build(configuration: Configuration, environment: TrainingEnvironment, seed: 
         configuration: of the job.
         environment: to train in.
         seed: seeds every random stream; None where a checkpoint sets them afterwards.
-
-    Raises:
-        BadConfiguration: this release has no such trainer.
     """
-    trainer = TRAINERS.get(configuration.trainer)
-    if trainer is None:
-        raise BadConfiguration(f"This release has no trainer {configuration.trainer!r}, only {', '.join(TRAINERS)}.")
+    trainer = TRAINERS[configuration.trainer]
     model = trainer.algorithm(
         "MlpPolicy",
         environment.vectorised,

@@ -3,12 +3,14 @@
 It draws from no random stream of the training, and goes on from any number of finished episodes.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from worker.contract.errors import Diverged
 from worker.contract.manifest import PartialEvaluation
 from worker.snapshot.arrays import Floats
 from worker.training.environment import Environment
@@ -46,11 +48,17 @@ def evaluate(
     episodes: int,
     between: Callable[[], None],
 ) -> Iterator[PartialEvaluation]:
-    """Fly what is missing of `episodes`, and yield the evaluation after each episode that has finished."""
+    """Fly what is missing of `episodes`, and yield the evaluation after each episode that has finished.
+
+    Raises:
+        Diverged: a return is not finite.
+    """
     first = FIRST_HELD_OUT_SEED if start.final else FIRST_PERIODIC_SEED
     evaluation = start
     for index in range(len(start.returns), episodes):
         total, length = fly(policy, environment, first + index, between)
+        if not math.isfinite(total):
+            raise Diverged(f"The return of an evaluation episode is {total} after {start.step} steps.")
         evaluation = PartialEvaluation(
             step=start.step,
             final=start.final,

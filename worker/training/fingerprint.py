@@ -1,9 +1,13 @@
 """The fingerprint of this machine. PyTorch promises equal bits on equal machines only."""
 
+import os
 import platform
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
 from worker.snapshot.fingerprint import Fingerprint
@@ -18,10 +22,10 @@ def fingerprint() -> Fingerprint:
     return {
         "cpu": _cpu(),
         "isa": torch.backends.cpu.get_cpu_capability(),
-        "blas": _blas(),
+        "blas": f"torch {_torch_blas()}, NumPy {_numpy_blas()}",
         "libc": "-".join(platform.libc_ver()),
         "machine": platform.machine(),
-        "threads": str(torch.get_num_threads()),
+        "threads": f"torch {torch.get_num_threads()}, BLAS of NumPy {_numpy_threads()}",
         **{package: _version(package) for package in PACKAGES},
     }
 
@@ -36,7 +40,19 @@ def _cpu() -> str:
     return " / ".join(values[name] for name in CPU_LINES if name in values)
 
 
-def _blas() -> str:
+def _numpy_blas() -> str:
+    configuration: Mapping[str, Any] = np.show_config(mode="dicts")
+    used = configuration["Build Dependencies"]["blas"]
+    return f"{used['name']} {used['version']}"
+
+
+def _numpy_threads() -> str:
+    """Return what OpenBLAS goes by, in its order."""
+    settings = (os.environ.get(name) for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"))
+    return next((setting for setting in settings if setting), str(os.cpu_count()))
+
+
+def _torch_blas() -> str:
     settings = torch.__config__.show()
     return next((part.strip() for part in settings.split(",") if "BLAS_INFO=" in part), "unknown").split("=")[-1]
 

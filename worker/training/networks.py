@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import torch as th
 from stable_baselines3.common.policies import ContinuousCritic
 from stable_baselines3.sac.policies import SACPolicy
@@ -47,8 +48,6 @@ class Memory:
         critics: the critics' pass over (s, a), both for the batch's actions and for the policy's.
         targets: the targets' pass over (s', a').
         q_gradient: ∂Q_i/∂a of the last pass in `critics`, for one critic i per row.
-        noises: ξ at s and at s', shape (rows, actions) each.
-        noise: both of them as one array.
     """
 
     def __init__(self, networks: Networks, rows: int) -> None:
@@ -57,8 +56,16 @@ class Memory:
         self.critics = Pass(networks.critics, rows, backward_rows=rows)
         self.targets = Pass(networks.targets, rows, spent=self.critics)
         self.q_gradient = ChosenGradient(networks.critics, self.critics, slice(-networks.action_size, None))
-        noise = th.zeros(2, rows, networks.action_size, dtype=networks.dtype)
-        self.noises, self.noise = tuple(noise), noise.flatten(0, 1).numpy()
+        self._noise = th.zeros(2 * rows, networks.action_size, dtype=networks.dtype)
+
+    def draw_noise(self) -> np.ndarray:
+        """Return ξ ~ N(0, 1) for s and, below it, s', shape (2 × rows, actions), drawn as SB3 does: one, then the other.
+
+        torch draws 16 numbers at a time, so that one draw of twice the size would not be the same.
+        """
+        for noise in self._noise.split(self.rows):
+            noise.normal_()
+        return self._noise.numpy()
 
 
 def _flatten(

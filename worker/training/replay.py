@@ -9,6 +9,7 @@ from stable_baselines3.common.type_aliases import ReplayBufferSamples
 
 from worker.snapshot.arrays import Array
 from worker.snapshot.replay_rows import ReplayRows
+from worker.training.packed_buffer import PackedReplayBuffer
 
 
 def ignore() -> None:
@@ -76,6 +77,10 @@ class CountedReplayBuffer(ReplayBuffer):
         self.total = rows.stop_row
         self.pos = self.total % self.buffer_size
         self.full = self.total >= self.buffer_size
+
+
+class CountedPackedBuffer(CountedReplayBuffer, PackedReplayBuffer):
+    """The fast trainer's buffer, that also counts."""
 
 
 def ring_slices(start: int, stop: int, total: int, size: int) -> tuple[slice, ...]:

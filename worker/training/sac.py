@@ -97,11 +97,9 @@ class FastSAC(SAC):
         states, actions, next_states, dones, rewards = (part.numpy() for part in batch[:5])
         memory, rows, size = self._memory, len(states), states.shape[1]
 
-        # a ~ π(s) and a' ~ π(s'), by one forward pass. The noise is drawn as SB3 does: for s, then for s'.
+        # a ~ π(s) and a' ~ π(s'), by one forward pass
         memory.policy.x[:rows], memory.policy.x[rows:] = states, next_states
-        for noise in memory.noises:
-            noise.normal_()
-        policy = SquashedGaussian(memory.policy.forward()[0], memory.noise)
+        policy = SquashedGaussian(memory.policy.forward()[0], memory.draw_noise())
         policy_actions, policy_next_actions = policy.action[:rows], policy.action[rows:]
         log_prob = policy.log_prob()
 

@@ -34,9 +34,8 @@ def capture(model: SAC, environment: TrainingEnvironment, curve: Curve) -> Train
     Raises:
         Diverged: a weight is not finite.
     """
+    check_weights(model)
     tensors = _weights(model)
-    if not all(np.isfinite(tensor).all() for tensor in tensors.values()):
-        raise Diverged(f"A weight is not finite after {model.num_timesteps} steps.")
     rates: dict[str, float] = {}
     for name, optimizer in _optimizers(model).items():
         if model._n_updates:
@@ -54,6 +53,17 @@ def capture(model: SAC, environment: TrainingEnvironment, curve: Curve) -> Train
         recent_lengths=np.array([episode["l"] for episode in episodes], dtype=np.int64),
         curve=curve,
     )
+
+
+def check_weights(model: SAC) -> None:
+    """Look at all weights.
+
+    Raises:
+        Diverged: one of them is not finite.
+    """
+    learned = () if model.log_ent_coef is None else (model.log_ent_coef,)
+    if not all(torch.isfinite(tensor).all() for tensor in (*model.policy.state_dict().values(), *learned)):
+        raise Diverged(f"A weight is not finite after {model.num_timesteps} steps.")
 
 
 def restore(

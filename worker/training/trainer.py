@@ -3,11 +3,12 @@
 import io
 from collections.abc import Callable, Iterable
 
+import numpy as np
 import torch
 from stable_baselines3 import SAC
 from stable_baselines3.common.callbacks import BaseCallback
 
-from worker.contract.errors import CheckpointCorrupt
+from worker.contract.errors import CheckpointCorrupt, Diverged
 from worker.contract.job import Job
 from worker.contract.manifest import PartialEvaluation
 from worker.contract.score import summarise
@@ -19,7 +20,7 @@ from worker.training.environment import TrainingEnvironment, make_for_job
 from worker.training.evaluation import evaluate
 from worker.training.metrics import check_losses, curve_row, passed, steps_between_rows
 from worker.training.policy import encode_policy
-from worker.training.state import buffer_of, capture, restore, state_digest
+from worker.training.state import buffer_of, capture, check_weights, restore, state_digest
 from worker.training_run import Boundary, FinishedRun, Snapshot
 
 NEVER = 2**62
@@ -69,7 +70,11 @@ class SacRun:
             kind = "final" if partial.final else "periodic"
             raise CheckpointCorrupt(f"The {kind} evaluation under way at step {partial.step} is not one of this state.")
         model, environment = self._build(seed=None)
-        restore(model, environment, state, rows, beat, exact=exact)
+        try:
+            restore(model, environment, state, rows, beat, exact=exact)
+        except CheckpointCorrupt:
+            self.close()
+            raise
 
     def train(self, boundary: Boundary, beat: Callable[[], None]) -> FinishedRun:
         """Train from where it stands to the end; see TrainingRun."""
@@ -84,6 +89,9 @@ class SacRun:
             self._measure(model, boundary, beat)
             final = self._evaluate(model, boundary, beat, final=True)
             return self._finish(model, final)
+        except (ValueError, ArithmeticError, AssertionError):
+            check_weights(model)  # which may be what torch or the environment stumbled over
+            raise
         finally:
             self.close()
 
@@ -92,8 +100,10 @@ class SacRun:
         model, environment = self._standing()
         state = capture(model, environment, self._curve)
         buffer = buffer_of(model)
-        first = max(rows_from, buffer.total - buffer.buffer_size, 0)
-        return Snapshot(state, buffer.copy_rows(first, buffer.total), self._partial)
+        rows = buffer.copy_rows(max(rows_from, buffer.total - buffer.buffer_size, 0), buffer.total)
+        if not all(np.isfinite(part).all() for part in (rows.observations, rows.next_observations, rows.rewards)):
+            raise Diverged(f"The environment gave an observation or reward that is not finite by step {self.step}.")
+        return Snapshot(state, rows, self._partial)
 
     def close(self) -> None:
         """Release the environment."""
@@ -146,6 +156,7 @@ class SacRun:
 
     def _evaluate(self, model: SAC, boundary: Boundary, beat: Callable[[], None], *, final: bool) -> PartialEvaluation:
         """Fly the episodes of an evaluation that have not been flown yet, and return it whole."""
+        check_weights(model)
         start = self._partial or PartialEvaluation(step=model.num_timesteps, final=final)
 
         def between() -> None:

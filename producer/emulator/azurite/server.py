@@ -59,6 +59,16 @@ class Azurite:
             raise EmulatorError("Azurite is not running: call start() first.")
         return self._process.pid
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started, and neither stopped nor ended by itself."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def log_file(self) -> Path:
+        """What it says."""
+        return self._data_dir / "azurite.log"
+
     def start(self) -> None:
         """Return when it listens. The ports are those of the last time where they are still free.
 
@@ -74,7 +84,7 @@ class Azurite:
             if problem is not None and "EADDRINUSE" in problem:
                 problem = self._launch({"Blob": 0, "Queue": 0}, lock)
         if problem is not None:
-            raise EmulatorError(f"Azurite did not start on {self._data_dir}:\n{problem}\nIts log: {self._log_file}")
+            raise EmulatorError(f"Azurite did not start on {self._data_dir}:\n{problem}\nIts log: {self.log_file}")
         remembered.remember("blob", self._ports["Blob"])
         remembered.remember("queue", self._ports["Queue"])
 
@@ -175,7 +185,7 @@ class Azurite:
         return os.environ | {"AZURITE_ACCOUNTS": ";".join(keys)}
 
     def _copy_output(self, process: subprocess.Popen[str], lines: "queue.SimpleQueue[str | None]") -> None:
-        with self._log_file.open("a", encoding="utf-8") as log:
+        with self.log_file.open("a", encoding="utf-8") as log:
             for line in process.stdout or ():
                 log.write(line)
                 log.flush()
@@ -188,10 +198,6 @@ class Azurite:
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
                 pipe.close()
-
-    @property
-    def _log_file(self) -> Path:
-        return self._data_dir / "azurite.log"
 
     def _url(self, service: str, account: str) -> str:
         if self._process is None:

@@ -26,7 +26,8 @@ def description(identity: Identity) -> SetDescription:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def http() -> Iterator[HttpHost]:
+    """One thread serves the endpoints of all tests."""
     with HttpHost() as host:
         yield host

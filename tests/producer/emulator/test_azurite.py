@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -86,49 +87,65 @@ def test_the_well_known_key_of_azurite_opens_nothing(storage: Target) -> None:
         blobs.get_account_information()
 
 
-def test_what_was_stored_a_moment_before_a_stop_is_there_after_the_next_start_under_the_same_urls(
-    azurite_home: Path, local_ca: Certificates, credential: TokenCredential, tmp_path: Path
-) -> None:
-    with Azurite(azurite_home, tmp_path, local_ca, ACCOUNT) as azurite:
-        target = target_of(azurite, local_ca)
-        with blob_service(target, credential) as blobs, queue_service(target, credential) as queues:
-            prepare(blobs, queues)
-            blobs.get_blob_client("sweeps", "plan").upload_blob(b"the last write")
-            queues.get_queue_client("jobs").send_message("the last message", time_to_live=-1)
-    with Azurite(azurite_home, tmp_path, local_ca, ACCOUNT) as azurite:
-        assert target_of(azurite, local_ca) == target
-        with blob_service(target, credential) as blobs, queue_service(target, credential) as queues:
-            assert blobs.get_blob_client("sweeps", "plan").download_blob().readall() == b"the last write"
-            received = queues.get_queue_client("jobs").receive_message()
-            assert received is not None
-            assert received.content == "the last message"
+@dataclass
+class Restarted:
+    """An Azurite that was started where its remembered ports were taken, written to, stopped, and started again."""
+
+    folder: Path
+    taken_port: int
+    first: Target
+    azurite: Azurite
 
 
-def test_a_remembered_port_that_another_program_took_is_replaced(
-    azurite_home: Path, local_ca: Certificates, tmp_path: Path
-) -> None:
+@pytest.fixture(scope="module")
+def restarted(
+    azurite_home: Path, local_ca: Certificates, credential: TokenCredential, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Restarted]:
+    folder = tmp_path_factory.mktemp("restarted")
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         taken = other.getsockname()[1]
-        (tmp_path / "ports.json").write_text(json.dumps({"blob": taken, "queue": taken}))
-        with Azurite(azurite_home, tmp_path, local_ca, ACCOUNT) as azurite:
-            assert f":{taken}/" not in azurite.blob_url(ACCOUNT)
-            assert f":{taken}/" not in azurite.queue_url(ACCOUNT)
+        (folder / "ports.json").write_text(json.dumps({"blob": taken, "queue": taken}))
+        with Azurite(azurite_home, folder, local_ca, ACCOUNT) as azurite:
+            target = target_of(azurite, local_ca)
+            with blob_service(target, credential) as blobs, queue_service(target, credential) as queues:
+                prepare(blobs, queues)
+                blobs.get_blob_client("sweeps", "plan").upload_blob(b"the last write")
+                queues.get_queue_client("jobs").send_message("the last message", time_to_live=-1)
+        with Azurite(azurite_home, folder, local_ca, ACCOUNT) as azurite:
+            yield Restarted(folder, taken, target, azurite)
+
+
+def test_a_remembered_port_that_another_program_took_is_replaced(restarted: Restarted) -> None:
+    assert f":{restarted.taken_port}/" not in restarted.first.blob_endpoint
+    assert f":{restarted.taken_port}/" not in restarted.first.queue_endpoint
+
+
+def test_what_was_stored_a_moment_before_a_stop_is_there_after_the_next_start_under_the_same_urls(
+    restarted: Restarted, local_ca: Certificates, credential: TokenCredential
+) -> None:
+    target = target_of(restarted.azurite, local_ca)
+    assert target == restarted.first
+    with blob_service(target, credential) as blobs, queue_service(target, credential) as queues:
+        assert blobs.get_blob_client("sweeps", "plan").download_blob().readall() == b"the last write"
+        received = queues.get_queue_client("jobs").receive_message()
+        assert received is not None
+        assert received.content == "the last message"
+
+
+def test_a_second_one_on_the_same_folder_is_refused(
+    restarted: Restarted, azurite_home: Path, local_ca: Certificates
+) -> None:
+    with pytest.raises(FolderInUse, match=f"process {os.getpid()}"):
+        Azurite(azurite_home, restarted.folder, local_ca, ACCOUNT).start()
+    assert restarted.azurite.is_running
 
 
 def test_nothing_of_it_listens_beyond_loopback(azurite: Azurite) -> None:
     listening = [c for c in psutil.Process(azurite.pid).net_connections() if c.status == psutil.CONN_LISTEN]
     assert len(listening) == 3
     assert {connection.laddr.ip for connection in listening} == {"127.0.0.1"}
-
-
-def test_a_second_one_on_the_same_folder_is_refused(azurite_home: Path, local_ca: Certificates, tmp_path: Path) -> None:
-    with (
-        Azurite(azurite_home, tmp_path, local_ca, ACCOUNT),
-        pytest.raises(FolderInUse, match=f"process {os.getpid()}"),
-    ):
-        Azurite(azurite_home, tmp_path, local_ca, ACCOUNT).start()
 
 
 PARENT = """
@@ -184,6 +201,9 @@ def test_it_ends_when_its_parent_is_killed_and_loses_nothing(
         node.wait(10)
         with blob_service(target_of(azurite, certificates), credential) as blobs:
             assert len(list(blobs.list_containers())) == 4
+        psutil.Process(azurite.pid).kill()
+        psutil.Process(azurite.pid).wait()
+        assert not azurite.is_running
 
 
 def test_a_folder_without_azurite_says_how_to_install_it(local_ca: Certificates, tmp_path: Path) -> None:

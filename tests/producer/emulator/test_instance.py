@@ -161,12 +161,12 @@ def test_a_process_that_feeds_its_watchdog_is_left_alone_until_it_stops_feeding(
     # The feedings take longer than the watchdog's patience.
     program = NOTIFY + (
         "import time\n"
-        "assert os.environ['WATCHDOG_USEC'] == '1000000'\n"
+        "assert os.environ['WATCHDOG_USEC'] == '1500000'\n"
         "notify('READY=1')\n"
-        "for number in range(25): time.sleep(0.05); notify('WATCHDOG=1')\n"
+        "for number in range(40): time.sleep(0.05); notify('WATCHDOG=1')\n"
         "notify('STATUS=hungry')\nwhile True: signal.pause()"
     )
-    instance = start(service(program, watchdog_s=1.0))
+    instance = start(service(program, watchdog_s=1.5))
     assert instance.wait_for(after("ended"), PATIENCE_S)
     assert [event.kind for event in instance.events][:5] == ["started", "ready", "status", "watchdog", "exited"]
 

@@ -1,145 +1,35 @@
-"""Rule 12 and the wake's part of rule 13, on the very definition that is deployed."""
+"""Rule 12 and the wake's part of rule 13, on the very definition that is deployed: when it raises, and when not."""
 
 import json
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
-from pathlib import Path
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from producer.emulator.expressions import UnsupportedWorkflow
-from producer.emulator.wake import HttpAnswer, HttpCall, Run, Wake
-
-SNAPSHOTS = Path(__file__).parents[3] / "bicep" / "snapshots"
-JSON = {"Content-Type": "application/json; charset=utf-8"}
-# As Azure answers, shortened.
-FORBIDDEN = HttpAnswer(403, {"Content-Type": "application/xml"}, b"<Error><Code>AuthorizationFailure</Code></Error>")
-NO_BLOB = HttpAnswer(404, {"Content-Type": "application/xml"}, b"<Error><Code>BlobNotFound</Code></Error>")
-BUSY = HttpAnswer(503, {"Content-Type": "application/xml"}, b"<Error><Code>ServerBusy</Code></Error>")
-PRECONDITION = HttpAnswer(412, JSON, b'{"error":{"code":"ConditionNotMet","message":"The etag does not match."}}')
-QUOTA = HttpAnswer(
-    409,
+from producer.emulator.wake import HttpAnswer, HttpCall, Wake
+from tests.fakes.wake_cloud import (
+    ADDRESSES,
+    BUSY,
+    FORBIDDEN,
     JSON,
-    b'{"error":{"code":"OperationNotAllowed","message":"Operation could not be completed as it results in exceeding '
-    b'approved LowPriorityCores quota."}}',
+    PRECONDITION,
+    QUOTA,
+    THROTTLED,
+    Answer,
+    Cloud,
+    deployed_wake,
+    evict_and_run,
+    remembered,
 )
-ADDRESSES = HttpAnswer(400, JSON, b'{"error":{"code":"PublicIPCountLimitReached","message":"Cannot create more."}}')
-THROTTLED = HttpAnswer(429, {**JSON, "Retry-After": "60"}, b'{"error":{"code":"OperationNotAllowed"}}')
-Answer = HttpAnswer | OSError | Callable[[HttpCall], HttpAnswer]
-
-
-class Blob:
-    """A blob as the storage account keeps it."""
-
-    def __init__(self, etag: str, modified: datetime, metadata: dict[str, str]) -> None:
-        self.etag, self.modified, self.metadata = etag, modified, metadata
-
-
-class Cloud:
-    """Storage account, queue and scale set as the wake sees them; `answers` replaces single answers by others."""
-
-    def __init__(self, *, capacity: int = 0, count: int = 0) -> None:
-        self.time = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
-        self.capacity, self.count = capacity, count
-        self.provisioning_state = "Succeeded"
-        self.version = 7
-        self.blobs: dict[str, Blob] = {}
-        self.answers: dict[str, list[Answer | None]] = {}
-        self.calls: list[HttpCall] = []
-        self.delays: dict[str, float] = {}
-        self.waited: list[float] = []
-        self.while_waiting: Callable[[], None] = lambda: None
-
-    # ---- what the engine asks ----
-    def now(self) -> datetime:
-        return self.time
-
-    def wait(self, seconds: float) -> None:
-        self.waited.append(seconds)
-        self.time += timedelta(seconds=seconds)
-        self.while_waiting()
-
-    def send(self, call: HttpCall) -> HttpAnswer:
-        self.calls.append(call)
-        what = f"{call.method} {self.name(call)}"
-        self.time += timedelta(seconds=self.delays.get(what, 0.2))
-        scripted = self.answers.get(what)
-        answer = scripted.pop(0) if scripted else None
-        if isinstance(answer, OSError):
-            raise answer
-        if callable(answer):
-            return answer(call)
-        return answer or self.respond(call)
-
-    # ---- what there is ----
-    @staticmethod
-    def name(call: HttpCall) -> str:
-        path = call.uri.partition("?")[0]
-        return "set" if "virtualMachineScaleSets" in path else path.rpartition("/")[2]
-
-    def respond(self, call: HttpCall) -> HttpAnswer:
-        date = {"Date": format_datetime(self.time, usegmt=True)}
-        name = self.name(call)
-        if name == "set":
-            return self.respond_set(call)
-        if name == "jobs":
-            return HttpAnswer(200, {**date, "x-ms-approximate-messages-count": str(self.count)})
-        if call.method == "PUT":
-            self.write(name, {key: text for key, text in call.headers.items() if key.startswith("x-ms-meta-")})
-            return HttpAnswer(201, {**date, "ETag": self.blobs[name].etag})
-        if name not in self.blobs:
-            return HttpAnswer(NO_BLOB.status, {**NO_BLOB.headers, **date}, NO_BLOB.body)
-        blob = self.blobs[name]
-        modified = {"ETag": blob.etag, "Last-Modified": format_datetime(blob.modified, usegmt=True)}
-        return HttpAnswer(
-            200, {**date, **modified, **blob.metadata, "Content-Type": "application/octet-stream"}, b"vm0"
-        )
-
-    def respond_set(self, call: HttpCall) -> HttpAnswer:
-        if call.method == "PATCH":
-            if call.headers["If-Match"] != self.etag:
-                return PRECONDITION
-            self.capacity = json.loads(call.body or b"")["sku"]["capacity"]
-            self.version += 1
-        return HttpAnswer(200, JSON, json.dumps(self.document()).encode())
-
-    @property
-    def etag(self) -> str:
-        return f'"{self.version}"'
-
-    def document(self) -> dict[str, Any]:
-        properties = {"provisioningState": self.provisioning_state, "orchestrationMode": "Flexible"}
-        sku = {"name": "Standard_F8als_v6", "capacity": self.capacity}
-        return {"name": "tranq-set", "etag": self.etag, "sku": sku, "properties": properties}
-
-    def write(self, name: str, metadata: dict[str, str] | None = None) -> None:
-        etag = f'"0x{len(self.calls)}{self.time.timestamp():.0f}"'
-        self.blobs[name] = Blob(etag, self.time.replace(microsecond=0), metadata or {})
-
-    def age(self, name: str, seconds: float) -> None:
-        self.write(name)
-        self.blobs[name].modified -= timedelta(seconds=seconds)
-
-    def did(self) -> list[str]:
-        return [f"{call.method} {self.name(call)}" for call in self.calls]
-
-    def patches(self) -> list[int]:
-        return [json.loads(call.body or b"")["sku"]["capacity"] for call in self.calls if call.method == "PATCH"]
 
 
 @pytest.fixture(scope="module")
 def wake() -> Wake:
-    """The wake of the first deployment: 8 slots per VM, at most 10 VMs."""
-    loaded = Wake.from_snapshot(json.loads((SNAPSHOTS / "first.snapshot.json").read_text()))
+    """The wake of the first deployment."""
+    loaded = deployed_wake()
     assert loaded is not None
     return loaded
-
-
-def remembered(cloud: Cloud) -> tuple[int, str]:
-    metadata = cloud.blobs["wake"].metadata
-    return int(metadata["x-ms-meta-raises"]), metadata["x-ms-meta-commit"]
 
 
 # ---- Raising ---------------------------------------------------------------------------------------------------------
@@ -339,14 +229,6 @@ def test_a_failed_count_does_not_clear_a_silent_set(wake: Wake, count_answer: Ht
 # ---- Rule 13 ---------------------------------------------------------------------------------------------------------
 
 
-def evict_and_run(wake: Wake, cloud: Cloud, after_s: float = 600) -> Run:
-    """Every VM is evicted; the next run of the wake finds an empty set."""
-    cloud.capacity = 0
-    cloud.time += timedelta(seconds=after_s)
-    cloud.calls.clear()
-    return wake.run(cloud)
-
-
 def test_after_three_raises_without_a_commit_it_raises_once_in_six_hours_and_says_so(wake: Wake) -> None:
     cloud = Cloud(count=80)
     for raises in (1, 2, 3):
@@ -403,104 +285,6 @@ def test_a_fruitless_fleet_that_fell_silent_is_still_cleared(wake: Wake) -> None
     assert cloud.capacity == 0
 
 
-# ---- Clearing --------------------------------------------------------------------------------------------------------
-
-
-def silent_cloud() -> Cloud:
-    cloud = Cloud(capacity=5)
-    cloud.age("pulse", 1800)
-    return cloud
-
-
-def test_a_set_without_a_pulse_for_thirty_minutes_and_ten_more_is_cleared(wake: Wake) -> None:
-    cloud = silent_cloud()
-    assert wake.run(cloud).status == "Succeeded"
-    assert cloud.capacity == 0
-    assert cloud.waited == [600]
-    assert cloud.did() == ["GET set", "GET jobs", "GET pulse", "GET pulse", "PATCH set"]
-
-
-def test_a_pulse_of_a_little_less_than_thirty_minutes_is_alive(wake: Wake) -> None:
-    cloud = Cloud(capacity=5)
-    cloud.age("pulse", 1790)
-    assert wake.run(cloud).status == "Succeeded"
-    assert (cloud.capacity, cloud.waited) == (5, [])
-
-
-def test_a_pulse_written_during_the_delay_saves_the_set(wake: Wake) -> None:
-    cloud = silent_cloud()
-    cloud.while_waiting = lambda: cloud.write("pulse")
-    assert wake.run(cloud).status == "Succeeded"
-    assert cloud.patches() == []
-
-
-@pytest.mark.parametrize("answer", [NO_BLOB, FORBIDDEN, BUSY, TimeoutError("no answer"), HttpAnswer(200)])
-def test_a_pulse_that_cannot_be_read_is_not_an_old_one(wake: Wake, answer: Answer) -> None:
-    for answers in ([answer], [None, answer]):
-        cloud = silent_cloud()
-        cloud.answers["GET pulse"] = list(answers)
-        assert wake.run(cloud).status == "Failed"
-        assert cloud.patches() == []
-
-
-def test_a_set_that_changed_during_the_delay_is_not_cleared(wake: Wake) -> None:
-    cloud = silent_cloud()
-
-    def an_eviction() -> None:
-        cloud.capacity -= 1
-        cloud.version += 1
-
-    cloud.while_waiting = an_eviction
-    assert wake.run(cloud).status == "Failed"
-    assert cloud.capacity == 4
-    assert cloud.did().count("PATCH set") == 1
-
-
-def test_a_clearing_that_the_engine_held_up_is_refused(wake: Wake) -> None:
-    cloud = silent_cloud()
-    reads = iter([cloud.respond, cloud.respond])
-
-    def held_up(call: HttpCall) -> HttpAnswer:
-        answer = next(reads)(call)
-        cloud.time += timedelta(seconds=0 if not cloud.waited else 31)
-        return answer
-
-    cloud.answers["GET pulse"] = [held_up, held_up]
-    assert wake.run(cloud).status == "Failed"
-    assert cloud.capacity == 5
-
-
-def test_a_refused_clearing_is_not_retried(wake: Wake) -> None:
-    cloud = silent_cloud()
-    cloud.answers["PATCH set"] = [THROTTLED]
-    assert wake.run(cloud).status == "Failed"
-    assert cloud.did().count("PATCH set") == 1
-
-
-def test_what_it_has_just_raised_it_does_not_clear(wake: Wake) -> None:
-    cloud = silent_cloud()
-    cloud.count = 80
-    assert wake.run(cloud).status == "Succeeded"
-    assert cloud.patches() == [10]
-    assert cloud.waited == []
-
-
-def test_an_empty_set_is_never_cleared(wake: Wake) -> None:
-    cloud = Cloud(capacity=0, count=0)
-    cloud.age("pulse", 90_000)
-    wake.run(cloud)
-    assert cloud.patches() == []
-
-
-def test_a_silent_set_is_cleared_even_where_raising_it_failed(wake: Wake) -> None:
-    cloud = silent_cloud()
-    cloud.count = 80
-    cloud.answers["PUT pulse"] = [BUSY]
-    run = wake.run(cloud)
-    assert (run.status, run.code) == ("Failed", "NotRaised")
-    assert cloud.capacity == 0
-
-
 # ---- The same definition, elsewhere and faster -----------------------------------------------------------------------
 
 
@@ -539,7 +323,7 @@ def test_it_runs_every_ten_minutes_one_run_at_a_time(wake: Wake) -> None:
 
 
 def test_a_deployment_without_a_wake_has_none() -> None:
-    assert Wake.from_snapshot(json.loads((SNAPSHOTS / "no-wake.snapshot.json").read_text())) is None
+    assert deployed_wake("no-wake") is None
 
 
 def test_a_definition_beyond_the_emulator_is_refused_and_not_guessed_at(wake: Wake) -> None:

@@ -352,10 +352,14 @@ def test_reports_of_vms_that_are_gone_are_forgotten_when_they_are_old() -> None:
 
 
 def test_a_failed_tick_starts_the_silences_over() -> None:
-    memory = silent_for(DURATIONS.dead_after_s, "a")
-    after = observe(memory.after_failure(), look("a", count=2, read_s=NOW_S + 30), POLICY)
-    assert not after.slot_is_dead("a", 0, look("a", read_s=NOW_S + 30), POLICY)
-    assert after.first_seen_s == {"a": 0.0}
+    memory = Memory()
+    for at_s in (0.0, 200.0, 400.0, 600.0):
+        memory = observe(memory, look("a", count=2, read_s=NOW_S + at_s), POLICY)
+    old = replace(memory, first_seen_s={"a": 0.0})
+    after = look("a", count=2, read_s=NOW_S + 630)
+    assert observe(old, after, POLICY).slot_is_dead("a", 0, after, POLICY)
+    assert not observe(old.after_failure(), after, POLICY).slot_is_dead("a", 0, after, POLICY)
+    assert old.after_failure().first_seen_s == {"a": 0.0}
 
 
 def test_a_new_report_is_a_sign_of_life() -> None:

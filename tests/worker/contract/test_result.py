@@ -1,7 +1,7 @@
 """Claims about results, scores and the trail of returns in manifests."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -65,6 +65,7 @@ def test_the_score_rides_in_the_listing_to_the_last_digit() -> None:
     assert EvaluationSummary.model_validate_json(listed.metadata["score"]) == done.outcome.score
 
 
+@settings(deadline=None)
 @given(
     steps=st.lists(st.integers(0, 1200), max_size=80),
     total=st.integers(1, 1000),

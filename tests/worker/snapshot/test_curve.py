@@ -5,7 +5,7 @@ import pytest
 
 from worker.contract.base import Frozen
 from worker.contract.errors import CheckpointCorrupt
-from worker.contract.manifest import PartialEvaluation, summarise
+from worker.contract.score import summarise
 from worker.snapshot.arrays import Reader, encode
 from worker.snapshot.curve import EVALUATION_KEYS, KEYS, Curve, CurveRow, EvaluationRow
 from worker.snapshot.fingerprint import differences
@@ -60,11 +60,11 @@ def test_a_curve_that_is_out_of_order_is_a_corrupt_checkpoint(name: str, value: 
 
 def test_a_summary_tells_mean_spread_landings_and_the_bad_tail() -> None:
     returns = tuple(float(n) for n in range(101))
-    summary = summarise(PartialEvaluation(step=9, final=True, returns=returns, lengths=(50,) * 101), solved_at=75.0)
+    summary = summarise(returns, (50,) * 101, solved_at=75.0)
     assert (summary.episodes, summary.mean, summary.percentile_5, summary.mean_length) == (101, 50.0, 5.0, 50.0)
     assert summary.std == pytest.approx(np.std(np.arange(101)))
     assert summary.solved == pytest.approx(26 / 101)
-    assert summarise(PartialEvaluation(step=9, final=True, returns=(1.0,), lengths=(3,)), None).solved is None
+    assert summarise((1.0,), (3,), None).solved is None
 
 
 def test_machines_are_told_apart_by_what_differs() -> None:

@@ -1,7 +1,7 @@
 """Jobs and an environment for the trainer's tests: nets of [32, 32] and few updates, since SB3's take 10 ms each."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium
 import numpy as np
@@ -58,6 +58,7 @@ def make_job() -> MakeJob:
         evaluation: Evaluation | None = None,
         environment_keywords: dict[str, Any] | None = None,
         seed: int = 3,
+        trainer: Literal["fast", "sb3"] = "sb3",
         **hyperparameters: Any,
     ) -> Job:
         small = {"learning_starts": 200, "batch_size": 32, "buffer_size": 1000, "policy_kwargs": {"net_arch": (32, 32)}}
@@ -67,7 +68,7 @@ def make_job() -> MakeJob:
         configuration = Configuration(
             environment=EnvironmentSpec(id=environment, kwargs=environment_keywords or {}, probe=verdict),
             timesteps=timesteps,
-            trainer="sb3",
+            trainer=trainer,
             hyperparameters=Hyperparameters.model_validate({**small, **hyperparameters}),
             evaluation=evaluation or Evaluation(every=50_000_000, episodes=1, final_episodes=1),
         )

@@ -138,7 +138,8 @@ def train_piece(folder: Path, job: Job, until: Key | None) -> dict[str, Any]:
     digests: dict[str, str] = {}
 
     def boundary(_: TrainingRun) -> None:
-        digests.setdefault("restored", digest(run))
+        if not digests:
+            digests["restored"] = digest(run)
         if key(run) == until:
             digests["captured"] = digest(run)
             store.save(run)

@@ -18,8 +18,8 @@ ROOT = Path(__file__).parents[3]
 LANDER: dict[str, Any] = {
     "environment": "LunarLanderContinuous-v3",
     "environment_keywords": {"enable_wind": True, "wind_power": 10.0},
-    "timesteps": 1400,
-    "evaluation": Evaluation(every=600, episodes=2, final_episodes=3),
+    "timesteps": 1120,
+    "evaluation": Evaluation(every=550, episodes=2, final_episodes=3),
     "learning_rate": "lin_1e-3",
     "learning_starts": 100,
     "train_freq": 8,
@@ -47,7 +47,13 @@ PENDULUM_CUTS = ("in the warm-up", "at an episode's edge", "in mid-episode")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "cuts"), [(LANDER, LANDER_CUTS), (PENDULUM, PENDULUM_CUTS)], ids=["LunarLander", "Pendulum"]
+    ("arguments", "cuts"),
+    [
+        ({**LANDER, "trainer": "fast"}, LANDER_CUTS),
+        ({**PENDULUM, "trainer": "sb3"}, PENDULUM_CUTS),
+        ({**PENDULUM, "trainer": "fast"}, PENDULUM_CUTS),
+    ],
+    ids=["LunarLander fast", "Pendulum sb3", "Pendulum fast"],
 )
 def test_a_run_that_is_cut_and_resumed_in_new_processes_is_the_run_that_was_not(
     arguments: dict[str, Any], cuts: tuple[str, ...], make_job: Callable[..., Job], tmp_path: Path

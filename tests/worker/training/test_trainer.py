@@ -157,10 +157,9 @@ def test_a_run_that_is_stopped_within_an_evaluation_episode_keeps_the_finished_o
     [
         PartialEvaluation(step=9, final=False, returns=(1.0,), lengths=(5,)),
         PartialEvaluation(step=10, final=True, returns=(1.0,), lengths=(5,)),
-        PartialEvaluation(step=20, final=True, returns=(1.0,) * 2, lengths=(5,)),
         PartialEvaluation(step=20, final=True, returns=(1.0,) * 2, lengths=(5,) * 2),
     ],
-    ids=["of another step", "not due", "incomplete", "too long"],
+    ids=["of another step", "not due", "too long"],
 )
 def test_an_evaluation_that_does_not_belong_to_the_state_is_a_corrupt_checkpoint(
     partial: PartialEvaluation, make_job: MakeJob
@@ -172,6 +171,21 @@ def test_an_evaluation_that_does_not_belong_to_the_state_is_a_corrupt_checkpoint
     run = SacRun(job)
     with pytest.raises(CheckpointCorrupt, match="evaluation under way"):
         run.restore(snapshot.state, [snapshot.rows], partial, ignore, exact=True)
+
+
+def test_a_periodic_evaluation_that_is_due_at_the_last_step_is_resumed_before_the_final_one(make_job: MakeJob) -> None:
+    evaluation = Evaluation(every=100, episodes=2, final_episodes=1)
+    job = make_job("tests/Drifting-v0", 200, learning_starts=195, evaluation=evaluation)
+    kept: list[Snapshot] = []
+    straight = SacRun(job).train(lambda run: kept.append(run.capture(0)) if run.step == 200 else None, ignore)
+    assert [row.step for row in straight.curve.evaluations] == [100, 200]
+    snapshot = next(snapshot for snapshot in kept if snapshot.partial and len(snapshot.partial.returns) == 1)
+    assert snapshot.partial is not None
+    assert not snapshot.partial.final
+    resumed = SacRun(job)
+    resumed.restore(snapshot.state, [snapshot.rows], snapshot.partial, ignore, exact=True)
+    finished = resumed.train(ignore, ignore)
+    assert (finished.curve, finished.state_digest) == (straight.curve, straight.state_digest)
 
 
 def test_updates_after_whole_episodes_resume_exactly(make_job: MakeJob) -> None:
@@ -196,6 +210,30 @@ def test_a_loss_that_is_not_finite_ends_the_run(make_job: MakeJob) -> None:
     job = make_job("tests/Drifting-v0", 60, learning_starts=20, environment_keywords={"reward": 3e38})
     with pytest.raises(Diverged, match="train/critic_loss is inf after 21 steps"):
         SacRun(job).train(ignore, ignore)
+
+
+@pytest.mark.parametrize("step", [30, 60])
+def test_weights_that_are_not_finite_end_the_run_at_the_next_action(step: int, make_job: MakeJob) -> None:
+    run = SacRun(make_job("tests/Drifting-v0", 60, learning_starts=10, train_freq=30))
+
+    def spoil(_: object) -> None:
+        model: Any = run._model
+        if run.step == step:
+            model.actor.mu.bias.data[0] = float("nan")
+
+    with pytest.raises(Diverged, match=f"A weight is not finite after {step} steps"):
+        run.train(spoil, lambda: spoil(None))
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
+def test_an_environment_that_goes_out_of_bounds_in_the_warm_up_is_never_captured(make_job: MakeJob) -> None:
+    job = make_job("tests/Drifting-v0", 60, environment_keywords={"reward": 1e39})
+    with pytest.raises(Diverged, match="reward that is not finite by step 1"):
+        SacRun(job).train(lambda run: void(run.capture(0)), ignore)
+
+
+def void(_: object) -> None:
+    return
 
 
 def test_the_last_return_is_told_as_soon_as_an_episode_has_ended(make_job: MakeJob) -> None:

@@ -1,0 +1,53 @@
+"""The program `tranquility`: its commands, and how their errors reach a person."""
+
+import sys
+from collections.abc import Callable
+
+import typer
+
+from producer.commands import fleet, local, models, results, sweep
+from producer.fleet.scale_set import AzureScaleSet, Glances
+from producer.fleet.scaler import ensure_capacity
+from producer.session import Session, open_session
+from producer.sweep.audit import audit
+from worker.contract.errors import InputError, TranquilityError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Sweeps of Soft Actor-Critic on Azure spot VMs that lose nothing when VMs are evicted.",
+)
+
+
+def open_set(session: Session) -> Glances:
+    """Return the target's scale set, for looking only."""
+    return Glances(AzureScaleSet(session.compute, session.target), session.runtime, session.durations.tick_s)
+
+
+def close_enqueue(session: Session, say: Callable[[str], None]) -> None:
+    """Raise the capacity to what was sent, and say what that does not cover (rule 10)."""
+    report = ensure_capacity(session, say)
+    for trouble in (report.held, report.refused, report.problem):
+        if trouble and not report.enough:
+            say(f"The set may be too small: {trouble}")
+    say("VMs that are evicted are replaced while `tranquility scale --watch` or `local up` runs, and not without it.")
+
+
+sweep.register(app, after=close_enqueue)
+results.register(app, open_session, open_set)
+fleet.register(app, audit)
+local.register(app)
+models.register(app)
+
+
+def run() -> None:
+    """Run a command. An expected error is one message and an exit status: 1 failed, 2 wrong usage or input."""
+    try:
+        app()
+    except InputError as error:
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(2) from error
+    except TranquilityError as error:
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(1) from error

@@ -1,0 +1,106 @@
+"""What `results` answers, of one sweep or of two side by side."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from producer.results.best import best_config
+from producer.results.leaderboard import Leaderboard, leaderboards
+from producer.results.parts import ResultDamaged, download
+from producer.results.progress import JobProgress, ProgressReader, SweepProgress
+from producer.results.ranking_table import board_document, ranking, run_rows, to_csv
+from producer.results.words import plural
+from producer.session import open_session
+from worker.contract.errors import InputError
+from worker.contract.records import BlobStore
+
+
+def text(progress: Sequence[SweepProgress], top: int) -> RenderableType:
+    """Return the rankings, what has not ended well, and where two sweeps made the same runs."""
+    parts: list[RenderableType] = []
+    for board in leaderboards(progress):
+        parts += [*([Text()] if parts else []), ranking(board, top)]
+    notes = [*_unfinished(progress), *_same_runs(progress)]
+    if not parts:
+        parts.append(Text("No run has finished yet."))
+    return Group(*parts, *([Text()] if notes else []), *(Text(note) for note in notes))
+
+
+def document(progress: Sequence[SweepProgress]) -> dict[str, Any]:
+    """Return the same for `--json`."""
+    return {
+        "sweeps": [sweep.sweep for sweep in progress],
+        "notes": [*_unfinished(progress), *_same_runs(progress)],
+        "rankings": [board_document(board) for board in leaderboards(progress)],
+    }
+
+
+def csv(progress: Sequence[SweepProgress]) -> str:
+    """Return one line a run."""
+    return to_csv(run_rows(leaderboards(progress)))
+
+
+def rows(sweep: str, target: Path | None = None) -> list[dict[str, Any]]:
+    """Return one row a finished run, hyperparameters included: `pandas.DataFrame(rows("lunar"))`.
+
+    Args:
+        sweep: its name.
+        target: target file; None = that of this folder.
+    """
+    session = open_session(target)
+    progress = ProgressReader(session.blobs, sweep, session.durations.visibility_timeout_s).read()
+    return list(run_rows(leaderboards([progress])))
+
+
+def best(progress: Sequence[SweepProgress]) -> str:
+    """Return the leader as a sweep file. Raises InputError where there is no one leader."""
+    boards: tuple[Leaderboard, ...] = leaderboards(progress)
+    if not boards:
+        raise InputError("No run has finished yet, so there is no leader.")
+    if len(boards) > 1:
+        raise InputError(f"There are {len(boards)} environments, each with a leader of its own: name a sweep of one.")
+    leader = boards[0].leader.entrant
+    plan = next(sweep.plan for sweep in progress if sweep.sweep == leader.sweep)
+    return best_config(boards[0], leader.sweep, plan.configurations[leader.index])
+
+
+def fetch(blobs: BlobStore, sweep: SweepProgress, folder: Path, say: Callable[[str], None]) -> None:
+    """Download a sweep's results and say what came. Raises ResultDamaged where a part is missing or damaged."""
+    done = download(blobs, sweep, folder)
+    kept = f"; {plural(done.kept, 'file')} were there already" if done.kept else ""
+    say(f"{folder}: {plural(done.written, 'file')} fetched{kept}.")
+    if done.problems:
+        raise ResultDamaged(" ".join(done.problems))
+
+
+def _unfinished(progress: Sequence[SweepProgress]) -> Iterator[str]:
+    for sweep in progress:
+        left = len(sweep.jobs) - sweep.ended
+        if left:
+            yield f"{sweep.sweep}: {plural(left, 'job')} of {len(sweep.jobs):,} not finished yet."
+        for state in ("failed", "poisoned", "cancelled"):
+            bad = [job for job in sweep.jobs if job.state == state]
+            if bad:
+                yield f"{sweep.sweep}: {plural(len(bad), 'job')} {state}: {_reasons(bad)}"
+
+
+def _reasons(jobs: Sequence[JobProgress]) -> str:
+    reasons = dict.fromkeys(job.reason or "no reason given" for job in jobs)
+    shown = "; ".join(list(reasons)[:3])
+    return f"{shown}; …" if len(reasons) > 3 else f"{shown}."
+
+
+def _same_runs(progress: Sequence[SweepProgress]) -> Iterator[str]:
+    """A job's id is made of its configuration and seed: equal ids in two sweeps are the same run, made twice."""
+    if len(progress) != 2 or progress[0].sweep == progress[1].sweep:
+        return
+    first, second = ({job.id: job.score for job in sweep.jobs if job.score} for sweep in progress)
+    common = first.keys() & second.keys()
+    if not common:
+        yield "The sweeps have no finished run in common."
+        return
+    equal = sum(first[job] == second[job] for job in common)
+    yield f"{plural(len(common), 'run')} are in both sweeps; {equal} of them came out exactly the same."

@@ -1,0 +1,420 @@
+"""A whole fleet on a virtual clock: the real producer loop and retire services, and slots that follow rule 10.
+
+Every request takes a while, in which anything else may happen: that is where schedules come from. Slots are small
+models of worker/loop.py: they receive, read the flags, claim or give back, work, renew and delete.
+"""
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+from producer.fleet.look import ScaleSetState
+from producer.fleet.memory import Memory
+from producer.fleet.scaler import Scaler
+from producer.session import Session
+from tests.fakes.clock import VirtualRuntime
+from tests.fakes.scale_set import MemoryScaleSet
+from tests.fakes.slot import silent
+from tests.fakes.storage import MemoryBlobs, MemoryQueue
+from worker.contract import names
+from worker.contract.control import Control, Flag, SlotReport
+from worker.contract.errors import FleetError, MessageGone, StorageError, StorageUnavailable
+from worker.contract.queue import Message, Receipt
+from worker.contract.records import Condition, Listed, Stored
+from worker.contract.runtime import Event
+from worker.contract.settings import Durations, Target
+from worker.vm.files import SlotFile, slot_file, write_file
+from worker.vm.retire import RetireService
+
+POLL_S = 10.0
+DURATIONS = Durations().model_copy(update={"idle_receive_max_s": POLL_S})
+
+
+@dataclass
+class Audit:
+    """What the audit sent again."""
+
+    resent: int
+
+
+class SlowBlobs(MemoryBlobs):
+    """Storage whose answers take time, and fail during an outage."""
+
+    def __init__(self, clock: Callable[[], float], request: Callable[[str], None]) -> None:
+        super().__init__(clock)
+        self._request = request
+
+    def get(self, container: str, name: str, beat: Callable[[], None] = lambda: None) -> Stored | None:
+        self._request(f"get {name}")
+        return super().get(container, name, beat)
+
+    def put(
+        self,
+        container: str,
+        name: str,
+        body: bytes,
+        condition: Condition = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> str:
+        self._request(f"put {name}")
+        return super().put(container, name, body, condition, metadata)
+
+    def delete(self, container: str, name: str, condition: Condition = None) -> None:
+        self._request(f"delete {name}")
+        super().delete(container, name, condition)
+
+    def list(self, container: str, prefix: str) -> Iterator[Listed]:
+        self._request(f"list {prefix}")
+        yield from tuple(super().list(container, prefix))
+
+
+class SlowQueue(MemoryQueue):
+    """A queue whose answers take time, and fail during an outage."""
+
+    def __init__(self, clock: Callable[[], float], request: Callable[[str], None]) -> None:
+        super().__init__(clock)
+        self._request = request
+
+    def receive(self, visibility_timeout_s: float) -> Message | None:
+        self._request("receive")
+        return super().receive(visibility_timeout_s)
+
+    def renew(self, receipt: Receipt, visibility_timeout_s: float) -> Receipt:
+        self._request("renew")
+        return super().renew(receipt, visibility_timeout_s)
+
+    def count(self) -> int:
+        self._request("count")
+        return super().count()
+
+
+class CheckedSet:
+    """The scale set as clients see it: slow, and with a witness to every deletion."""
+
+    def __init__(self, inner: MemoryScaleSet, request: Callable[[str], None], witness: Callable[[str], None]) -> None:
+        self._inner = inner
+        self._request = request
+        self._witness = witness
+
+    def read(self) -> ScaleSetState:
+        state = self._inner.read()
+        self._request("read the set")
+        return state
+
+    def raise_to(self, capacity: int, etag: str) -> None:
+        self._request("raise")
+        assert capacity > self._inner.capacity or etag != self._inner.read().etag, "a PATCH downwards"
+        self._inner.raise_to(capacity, etag)
+
+    def clear(self, etag: str) -> None:
+        self._request("clear")
+        assert not self._inner.names or etag != self._inner.read().etag, "cleared a set with instances"
+        self._inner.clear(etag)
+
+    def delete(self, vms: Sequence[str]) -> None:
+        self._request("delete instances")
+        for vm in vms:
+            self._witness(vm)
+        self._inner.delete(vms)
+
+
+class SimulatedSlot:
+    """A slot's process."""
+
+    def __init__(self, fleet: "Fleet", vm: "Vm", number: int) -> None:
+        self._fleet = fleet
+        self._vm = vm
+        self._number = number
+        self._idle_since_s = self._committed_s = fleet.runtime.now_s
+        self._commits = 0
+        self._flagged = False
+        self._report = SlotReport(vm=vm.name, slot=number, state="idle")
+        self._reported_s = float("-inf")
+        self._message: Message | None = None
+        self._ends_s = 0.0
+        write_file(slot_file(vm.directory, number), SlotFile(pid=1))
+
+    @property
+    def works(self) -> bool:
+        """Return whether it holds a claim."""
+        return self._message is not None
+
+    def turn(self) -> float | None:
+        """Do the next thing; return when to do the one after, or None for never."""
+        if not self._vm.alive:
+            return None
+        try:
+            pause_s = self._work() if self._message else self._receive()
+        except StorageError:
+            pause_s = self._fleet.chance.uniform(1.0, 30.0)
+        return pause_s if self._vm.alive else None
+
+    def _receive(self) -> float | None:
+        fleet = self._fleet
+        if self._flagged and self._is_flagged():
+            return None if self._report.answers == "drain" else POLL_S
+        message = fleet.jobs.receive(fleet.durations.visibility_timeout_s)
+        if self._is_flagged():
+            if message:
+                fleet.jobs.renew(message.receipt, 0)
+            return None if self._report.answers == "drain" else POLL_S
+        if message is None:
+            self._say("idle")
+            return fleet.chance.uniform(POLL_S / 2, POLL_S)
+        if not self._vm.alive:
+            return None
+        self._message = message
+        self._ends_s = fleet.runtime.now_s + fleet.chance.choice([5.0, 60.0, 300.0, 900.0])
+        self._say("busy")
+        return 1.0
+
+    def _work(self) -> float:
+        fleet, message = self._fleet, self._message
+        assert message is not None
+        if self._vm.fruitless:
+            # It starts again and again, and never gets as far as a commit.
+            fleet.jobs.renew(message.receipt, 30)
+            self._message = None
+            self._say("starting")
+            return POLL_S
+        self._commits, self._committed_s = self._commits + 1, fleet.runtime.now_s
+        fleet.control.committed(self._vm.name)
+        try:
+            if fleet.runtime.now_s >= self._ends_s:
+                fleet.jobs.delete(message.receipt)
+                fleet.done.add(message.text)
+                self._message = None
+                self._say("idle")
+                return 1.0
+            receipt = fleet.jobs.renew(message.receipt, fleet.durations.visibility_timeout_s)
+            self._message = Message(receipt, message.text, message.dequeue_count)
+        except MessageGone:
+            self._message = None  # somebody else has it; the fence would end this claim
+        self._say("busy" if self._message else "idle")
+        return min(fleet.durations.lease_renewal_s, max(1.0, self._ends_s - fleet.runtime.now_s))
+
+    def _is_flagged(self) -> bool:
+        flags = self._fleet.control.flags(self._vm.name)
+        self._flagged = flags.drain or flags.retire
+        if self._flagged:
+            self._say("idle", "drain" if flags.drain else "retire")
+        return self._flagged
+
+    def _say(self, state: str, answers: Flag | None = None) -> None:
+        now_s = self._fleet.runtime.now_s
+        if state != "idle" or self._report.state != "idle":
+            self._idle_since_s = now_s
+        changed = (state, answers) != (self._report.state, self._report.answers)
+        self._report = SlotReport.model_validate(
+            {
+                "vm": self._vm.name,
+                "slot": self._number,
+                "state": state,
+                "answers": answers,
+                "idle_s": now_s - self._idle_since_s,
+                "commits": self._commits,
+                "since_commit_s": now_s - self._committed_s,
+            }
+        )
+        if changed or now_s - self._reported_s >= self._fleet.durations.slot_report_s:
+            self._fleet.control.report_slot(self._report)
+            self._reported_s = now_s
+
+    def stop(self) -> bool:
+        """What SIGTERM does: commit, give the job back, end."""
+        if self._message:
+            with contextlib.suppress(MessageGone, StorageError):
+                self._fleet.jobs.renew(self._message.receipt, 0)
+        self._message = None
+        return True
+
+
+class Vm:
+    """An instance with its slots and its retire service."""
+
+    def __init__(self, fleet: "Fleet", name: str) -> None:
+        self.name = name
+        self.alive = True
+        self.frozen = False
+        self.fruitless = False
+        self.directory = Path(tempfile.mkdtemp(dir=fleet.directory))
+        self._fleet = fleet
+        self.slots = [SimulatedSlot(fleet, self, number) for number in range(fleet.target.slots_per_instance)]
+        self.retire = RetireService(
+            vm=name,
+            control=fleet.control,
+            jobs=fleet.jobs,
+            durations=fleet.durations,
+            runtime=fleet.runtime,
+            runtime_directory=self.directory,
+            delete_self=self._delete_self,
+            stop_slot=lambda number: self.slots[number].stop(),
+            log=silent(),
+        )
+        for slot in self.slots:
+            fleet.every(slot.turn)
+        fleet.every(lambda: self.retire.once() if self.alive else None)
+
+    @property
+    def works(self) -> bool:
+        """Return whether a slot that lives holds a claim."""
+        return self.alive and any(slot.works for slot in self.slots)
+
+    def freeze(self) -> None:
+        """Nothing on it runs any more, and Azure does not notice."""
+        self.alive, self.frozen = False, True
+
+    def _delete_self(self) -> None:
+        if self.alive:  # a request that is on its way when the power goes is not sent
+            self._fleet.clients.delete([self.name])
+
+
+class Fleet:
+    """The world of one schedule."""
+
+    def __init__(
+        self, seed: int, directory: Path, *, max_instances: int = 4, slots: int = 2, lowers_late: bool = False
+    ) -> None:
+        self.chance = Random(seed)
+        self.directory = directory
+        self.runtime = VirtualRuntime()
+        self.outage = False
+        self.requests: list[str] = []
+        """Every request so far, by whoever."""
+        self._injected: dict[int, Callable[[], None]] = {}
+        self.durations = DURATIONS
+        clock = self.runtime.monotonic
+        self.blobs = SlowBlobs(clock, self._request)
+        self.jobs = SlowQueue(clock, self._request)
+        self.control = Control(self.blobs)
+        self.vms: dict[str, Vm] = {}
+        self.done: set[str] = set()
+        self.sent: list[str] = []
+        self.told: list[str] = []
+        self.inner = MemoryScaleSet(clock, boot_s=45.0, lowers_late=lowers_late, booted=self._boot, killed=self._kill)
+        self.clients = CheckedSet(self.inner, self._request, self._witness)
+        self.target = Target(
+            kind="local",
+            subscription_id="s",
+            resource_group="g",
+            scale_set="workers",
+            blob_endpoint="https://blob",
+            queue_endpoint="https://queue",
+            max_instances=max_instances,
+            slots_per_instance=slots,
+        )
+        self.session = Session(
+            target=self.target,
+            durations=self.durations,
+            blobs=self.blobs,
+            jobs=self.jobs,
+            poison=MemoryQueue(clock),
+            runtime=self.runtime,
+            user="laptop",
+        )
+
+    # Agents
+
+    def every(self, turn: Callable[[], float | None]) -> None:
+        """Let an agent take its turns until it returns None."""
+
+        def take() -> None:
+            self.inner.settle()
+            pause_s = turn()
+            if pause_s is not None:
+                self.runtime.after(pause_s, take)
+
+        self.runtime.after(self.chance.uniform(0.0, 5.0), take)
+
+    def scaler(self) -> Scaler:
+        return Scaler(self.session, self.clients, self._audit)
+
+    def watch(self, stop: Event) -> None:
+        """Open a laptop on which `scale --watch` runs until `stop`."""
+        scaler, memory = self.scaler(), Memory()
+
+        def turn() -> float | None:
+            nonlocal memory
+            if stop.is_set():
+                return None
+            report = scaler.tick(memory)
+            memory = report.memory
+            self.told.extend(report.changes)
+            return report.pause_s
+
+        self.every(turn)
+
+    def wake(self) -> None:
+        """Rule 12, as far as it raises."""
+
+        def turn() -> float:
+            state, count = self.inner.read(), self.jobs.count()
+            needed = min(self.target.max_instances, -(-count // self.target.slots_per_instance))
+            if needed > state.capacity:
+                self.blobs.put(names.CONTROL, names.PULSE, b"wake")
+                try:
+                    self.inner.raise_to(needed, state.etag)
+                except FleetError:
+                    return 600.0
+            return 600.0
+
+        self.every(turn)
+
+    def enqueue(self, jobs: int) -> None:
+        """Send jobs and end with the closing ticks."""
+        for _ in range(jobs):
+            self.sent.append(f"job-{len(self.sent)}")
+            self.jobs.send(self.sent[-1])
+        self.scaler().ensure_capacity(self.told.append)
+
+    # The world
+
+    def during(self, request: int, action: Callable[[], None]) -> None:
+        """Let something happen while the n-th request is on its way."""
+        self._injected[request] = action
+
+    def run(self, seconds: float) -> None:
+        """Let time pass; Azure carries out what it was asked for meanwhile."""
+        ends_s = self.runtime.now_s + seconds
+        while self.runtime.now_s < ends_s:
+            self.runtime.advance(min(5.0, ends_s - self.runtime.now_s))
+            self.inner.settle()
+
+    def run_until_quiet(self, seconds: float) -> None:
+        """Let time pass until all is done and gone, but no longer than this."""
+        ends_s = self.runtime.now_s + seconds
+        while self.runtime.now_s < ends_s and (self.left_to_do or self.inner.capacity or self.inner.names):
+            self.run(min(60.0, ends_s - self.runtime.now_s))
+
+    def living(self) -> list[Vm]:
+        return [vm for vm in self.vms.values() if vm.alive]
+
+    @property
+    def left_to_do(self) -> set[str]:
+        return set(self.sent) - self.done
+
+    def _request(self, what: str) -> None:
+        self.requests.append(what)
+        injected = self._injected.pop(len(self.requests), None)
+        if injected:
+            injected()
+        self.runtime.advance(self.chance.choice([0.01, 0.05, 0.2, 2.0]))
+        if self.outage:
+            raise StorageUnavailable("an outage")
+
+    def _audit(self, session: Session) -> Audit:
+        return Audit(0)
+
+    def _boot(self, name: str) -> None:
+        self.vms[name] = Vm(self, name)
+
+    def _kill(self, name: str) -> None:
+        if name in self.vms:
+            self.vms[name].alive = False
+
+    def _witness(self, name: str) -> None:
+        vm = self.vms.get(name)
+        assert vm is None or not vm.works, f"{name} was deleted while it worked"

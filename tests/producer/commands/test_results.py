@@ -1,0 +1,231 @@
+"""Claims about the commands that look at sweeps: what they print, and how they end."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+from typer.testing import CliRunner, Result
+
+from producer.commands import results
+from tests.fakes.sweeps import Storage, episodes, make_plan, running
+from worker.contract import names
+from worker.contract.control import Hold, write_hold
+from worker.contract.errors import InputError
+from worker.contract.manifest import Outcome
+
+PLAN = make_plan([{"tau": 0.01}, {"tau": 0.02}], seeds=[0, 1, 2], budget_usd=5.0)
+JOBS = tuple(PLAN.all_jobs())
+
+
+@pytest.fixture
+def storage() -> Storage:
+    storage = Storage()
+    storage.put_plan(PLAN)
+    for job, mean in zip(JOBS, (180, 221, 235, 100, 110), strict=False):
+        storage.finish(job, episodes(mean))
+    storage.put_manifest(running(JOBS[5], 1_000, status="failed", outcome=Outcome(reason="diverged: loss is NaN")))
+    return storage
+
+
+def call(storage: Storage, *arguments: str, **target: Any) -> Result:
+    app = typer.Typer()
+    results.register(app, lambda _: storage.session(**target))
+    return CliRunner(env={"COLUMNS": "100", "TERM": "dumb"}).invoke(app, arguments)
+
+
+def ok(storage: Storage, *arguments: str, **target: Any) -> str:
+    result = call(storage, *arguments, **target)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+# ---- status and watch -----------------------------------------------------------------------------------------------
+
+
+def test_status_without_a_sweep_lists_all_of_them_the_newest_first(storage: Storage) -> None:
+    storage.now_s = 3_600.0
+    second = make_plan([{"tau": 0.03}], [0], name="second")
+    storage.put_plan(second)
+    write_hold(storage.blobs, "second", Hold(kind="paused"))
+    lines = [line.split() for line in ok(storage, "status", vm_size="Standard_F8als_v6").splitlines()]
+    assert lines[0][:2] == ["SWEEP", "STATE"]
+    assert lines[1][:4] == ["second", "paused", "0", "1"]
+    assert lines[2][:5] == ["lunar", "finished", "5", "6", "1"]
+
+
+def test_status_of_a_sweep_shows_its_jobs(storage: Storage) -> None:
+    text = ok(storage, "status", "lunar")
+    assert "1 failed, 5 done" in text
+    assert text.count("tau=0.0") == 6
+
+
+def test_status_as_json_has_all_that_programs_need(storage: Storage) -> None:
+    document = json.loads(ok(storage, "status", "lunar", "--json", vm_size="Standard_F8als_v6"))
+    assert document["states"] == {"done": 5, "failed": 1}
+    assert document["finished"] is True
+    assert document["fleet"]["queue"] == 0
+    assert document["cost"]["upper_bound"] is True
+    assert document["jobs"][0]["score"]["mean"] == pytest.approx(180)
+    assert document["jobs"][5]["reason"] == "diverged: loss is NaN"
+    (overall,) = json.loads(ok(storage, "status", "--json"))
+    assert overall["sweep"] == "lunar"
+
+
+def test_status_of_an_empty_target_says_how_to_begin() -> None:
+    assert "tranquility enqueue SWEEP.yaml" in ok(Storage(), "status")
+
+
+def test_an_unknown_sweep_is_wrong_input(storage: Storage) -> None:
+    result = call(storage, "status", "moon")
+    assert isinstance(result.exception, InputError)
+    assert "lunar" in str(result.exception)
+
+
+def test_watch_without_a_name_takes_the_newest_sweep_that_is_not_complete(storage: Storage) -> None:
+    storage.now_s = 10.0
+    storage.put_plan(make_plan([{"tau": 0.03}], [0], name="newest"))
+    storage.blobs.put(names.SWEEPS, names.complete("newest"), b"")
+    assert " lunar: 6 jobs of 6 ended" in ok(storage, "watch")
+
+
+def test_watch_of_an_empty_target_is_wrong_input() -> None:
+    assert isinstance(call(Storage(), "watch").exception, InputError)
+
+
+# ---- results ---------------------------------------------------------------------------------------------------------
+
+
+def test_results_ranks_and_names_what_went_wrong(storage: Storage) -> None:
+    text = ok(storage, "results", "lunar")
+    assert "tau=0.01 leads with 212 (180, 221, 235; 3 seeds)" in text
+    assert "lunar: 1 job failed: diverged: loss is NaN." in text
+
+
+def test_results_without_a_finished_run_say_so() -> None:
+    storage = Storage()
+    storage.put_plan(PLAN)
+    text = ok(storage, "results", "lunar")
+    assert text.startswith("No run has finished yet.")
+    assert "lunar: 6 jobs of 6 not finished yet." in text
+
+
+def test_results_as_json_and_as_csv_hold_every_run(storage: Storage) -> None:
+    document = json.loads(ok(storage, "results", "lunar", "--json"))
+    (ranking,) = document["rankings"]
+    assert [standing["label"] for standing in ranking["standings"]] == ["tau=0.01", "tau=0.02"]
+    assert sum(len(standing["runs"]) for standing in ranking["standings"]) == 5
+    assert ranking["standings"][0]["interval"] is None
+    assert len(ok(storage, "results", "lunar", "--csv").splitlines()) == 6
+
+
+def test_two_sweeps_are_compared_and_their_common_runs_counted(storage: Storage) -> None:
+    again = make_plan([{"tau": 0.01}], seeds=[0, 1], name="again")
+    storage.put_plan(again)
+    first, second = again.all_jobs()
+    storage.finish(first, episodes(180))
+    storage.finish(second, episodes(222))
+    text = ok(storage, "results", "lunar", "again")
+    assert "2 runs are in both sweeps; 1 of them came out exactly the same." in text
+    assert "lunar: tau=0.01" in text
+    assert "again: tau=0.01" in text
+
+
+def test_the_best_configuration_is_a_sweep_file(storage: Storage) -> None:
+    text = ok(storage, "results", "lunar", "--best-config")
+    assert text.startswith("# The leader of sweep lunar.\n# tau=0.01 leads with 212")
+    assert yaml.safe_load(text) == {
+        "name": "lunar-best",
+        "env": {"id": "LunarLanderContinuous-v3"},
+        "timesteps": 200_000,
+        "trainer": "fast",
+        "seeds": [0, 1, 2],
+        "fixed": {"tau": 0.01},
+        "evaluation": {"every": 10_000, "episodes": 10, "final_episodes": 100},
+    }
+
+
+def test_there_is_no_best_configuration_without_a_result() -> None:
+    storage = Storage()
+    storage.put_plan(PLAN)
+    assert isinstance(call(storage, "results", "lunar", "--best-config").exception, InputError)
+
+
+def test_a_download_says_what_came_and_fails_where_a_part_is_damaged(storage: Storage, tmp_path: Path) -> None:
+    assert "20 files fetched." in ok(storage, "results", "lunar", "--download", str(tmp_path))
+    assert "0 files fetched; 20 files were there" in ok(storage, "results", "lunar", "--download", str(tmp_path))
+    blob = next(storage.blobs.list(names.SWEEPS, f"lunar/results/{JOBS[0].id}/"))
+    storage.blobs.put(names.SWEEPS, blob.name, b"rotten")
+    fresh = call(storage, "results", "lunar", "--download", str(tmp_path / "fresh"))
+    assert fresh.exit_code == 1
+    assert "is not what the manifest names" in str(fresh.exception)
+
+
+def test_json_on_stdout_stays_json_while_downloading(storage: Storage, tmp_path: Path) -> None:
+    result = call(storage, "results", "lunar", "--json", "--download", str(tmp_path))
+    assert json.loads(result.stdout)["sweeps"] == ["lunar"]
+    assert "20 files fetched." in result.stderr
+
+
+# ---- logs, export, cost ----------------------------------------------------------------------------------------------
+
+
+def test_logs_prints_lines_for_people_and_for_programs(storage: Storage) -> None:
+    line = {"event": "job.claimed", "level": "info", "timestamp": "2026-11-22T10:00:01Z", "step": 0}
+    body = (json.dumps(line) + "\n" + json.dumps(line | {"level": "debug"}) + "\n").encode()
+    storage.blobs.put(names.SWEEPS, names.log("lunar", JOBS[0].id, 1, "ab" * 8), body)
+    assert "2026-11-22 10:00:01 info    job.claimed step=0" in ok(storage, "logs", JOBS[0].id)
+    assert json.loads(ok(storage, "logs", JOBS[0].id, "--json")) == line
+
+
+def test_export_must_be_told_what_to_write(storage: Storage) -> None:
+    assert isinstance(call(storage, "export", "lunar").exception, InputError)
+    assert isinstance(call(storage, "export", "lunar", "--csv", "x", "--follow").exception, InputError)
+
+
+def test_export_writes_event_files_and_csv(storage: Storage, tmp_path: Path) -> None:
+    table, events = tmp_path / "curves.csv", tmp_path / "tb"
+    text = ok(storage, "export", "lunar", "--csv", str(table), "--tensorboard", str(events), "--follow")
+    assert f"Wrote 5 curves to {events}." in text
+    assert len(table.read_text().splitlines()) == 11
+    assert len(list(events.rglob("events.out.tfevents*"))) == 5
+
+
+def test_export_ends_with_1_where_a_curve_is_damaged(storage: Storage, tmp_path: Path) -> None:
+    blob = next(blob for blob in storage.blobs.list(names.SWEEPS, "lunar/results/") if "curve" in blob.name)
+    storage.blobs.put(names.SWEEPS, blob.name, b"rotten")
+    result = call(storage, "export", "lunar", "--tensorboard", str(tmp_path))
+    assert result.exit_code == 1
+    assert blob.name in result.stderr
+    assert "Wrote 4 curves" in result.stdout
+
+
+def test_cost_shows_spend_budget_and_what_it_rests_on(storage: Storage) -> None:
+    text = ok(storage, "cost", "lunar", vm_size="Standard_F8als_v6", price_usd=0.16)
+    # Six jobs of 600 s on an eighth of a VM of 0.16 $ an hour; the regular price is 0.585 $.
+    assert "0.02 $" in text
+    assert "5.00 $" in text
+    assert "(the target's settings)" in text
+    assert JOBS[0].id[:12] in text
+    document = json.loads(ok(storage, "cost", "--json", vm_size="Standard_F8als_v6", price_usd=0.16))
+    assert document["sweeps"][0]["usd"] == pytest.approx(0.02)
+    assert sum(document["sweeps"][0]["by_job"].values()) == pytest.approx(0.02)
+    assert document["sweeps"][0]["saved_usd"] == pytest.approx((0.585 - 0.16) / 8)
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [({"kind": "local"}, "costs nothing"), ({"vm_size": "Standard_Odd"}, "does not know Standard_Odd in westeurope")],
+)
+def test_cost_without_a_price_says_what_to_do(storage: Storage, target: dict[str, Any], words: str) -> None:
+    error = call(storage, "cost", **target).exception
+    assert isinstance(error, InputError)
+    assert words in str(error)
+    assert "price_usd" in str(error)
+
+
+@pytest.mark.parametrize("command", ["status", "watch", "results", "logs", "export", "cost"])
+def test_every_command_has_help_with_an_example(storage: Storage, command: str) -> None:
+    assert f"Example: tranquility {command}" in ok(storage, command, "--help")

@@ -1,0 +1,123 @@
+"""The whole product on this machine: a sweep through queue, workers, two evictions and back to zero."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from producer.emulator.fleet import LocalFleet
+from producer.emulator.local import LocalOptions, local_fleet, scaling
+from producer.fleet.scale_set import AzureScaleSet
+from producer.results.parts import read_result
+from producer.session import LOCAL_TARGET, Session
+from producer.sweep.enqueue import enqueue
+from producer.sweep.planning import plan_file
+from worker.contract import names
+from worker.contract.manifest import EVICTED, Manifest
+from worker.contract.plan import Plan
+
+SWEEP = """
+name: pendulum
+env: Pendulum-v1
+timesteps: 2_500
+seeds: [0, 1]
+fixed:
+  learning_rate: 3e-3
+  batch_size: 64
+  tau: 0.02
+  gamma: 0.95
+  learning_starts: 200
+  policy_kwargs: {net_arch: [32, 32]}
+evaluation: {every: 1_000, episodes: 5, final_episodes: 20}
+"""
+LEARNED = -400.0
+"""A random policy makes about -1,200, one that swings the pendulum up and holds it about -150."""
+PATIENCE_S = 280.0
+
+
+class Observer:
+    """Looks at a running fleet until something is so."""
+
+    def __init__(self, fleet: LocalFleet, session: Session, plan: Plan) -> None:
+        self._fleet, self._session, self._plan = fleet, session, plan
+        self._scale_set = AzureScaleSet(session.compute, session.target)
+
+    def until(self, wanted: Callable[[], bool]) -> None:
+        """Wait for it; fail when it never comes."""
+        never = self._session.runtime.event()
+        ends_s = self._session.runtime.monotonic() + PATIENCE_S
+        while not wanted():
+            assert self._session.runtime.monotonic() < ends_s, "it never came so far"
+            self._session.runtime.wait(never, 0.5)
+
+    def manifests(self) -> dict[str, Manifest]:
+        """Return what there is of the sweep's manifests."""
+        listed = self._session.blobs.list(names.SWEEPS, names.manifests(self._plan.sweep))
+        found = [self._session.blobs.get(names.SWEEPS, blob.name) for blob in listed]
+        manifests = [Manifest.model_validate_json(blob.body) for blob in found if blob]
+        return {manifest.job.id: manifest for manifest in manifests}
+
+    def busy_with_a_commit(self) -> str | None:
+        """Return a VM that trains a job of which something is committed."""
+        for manifest in self.manifests().values():
+            if manifest.status == "running" and 300 < manifest.step < 2_000:
+                return manifest.worker.partition("/")[0]
+        return None
+
+    def evict(self, *, notice: bool) -> str:
+        """Evict such a VM, as soon as there is one; return its name."""
+        self.until(lambda: self.busy_with_a_commit() in self._fleet.instances)
+        vm = self.busy_with_a_commit()
+        assert vm is not None
+        self._fleet.evict(vm, notice=notice)
+        self.until(lambda: vm not in self._fleet.instances)
+        return vm
+
+    def asleep(self) -> bool:
+        """Return whether all jobs have ended and the set is at zero."""
+        ended = [manifest.terminal for manifest in self.manifests().values()]
+        state = self._scale_set.read()
+        return len(ended) == len(self._plan.jobs) and all(ended) and not state.capacity and not state.instances
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A user's folder, with nothing in it but a sweep, and a dead proxy that must not matter."""
+    (tmp_path / "sweep.yaml").write_text(SWEEP)
+    monkeypatch.chdir(tmp_path)
+    for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    yield tmp_path
+    assert not (tmp_path / LOCAL_TARGET).exists()
+
+
+def test_a_sweep_survives_two_evictions_learns_and_leaves_nothing_running(folder: Path, azurite_home: Path) -> None:
+    plan = plan_file(folder / "sweep.yaml").plan
+    options = LocalOptions(instances=2, time_scale=0.05, notice_s=5.0, boot_s=0.5, azurite=azurite_home)
+    before = {process.pid for process in psutil.Process().children(recursive=True)}
+    reports: list[str] = []
+    with local_fleet(options, lambda _text: None) as (fleet, session):
+        enqueue(session, plan, confirm=lambda _question: False)
+        with scaling(session, lambda report: reports.extend(report.changes)):
+            observer = Observer(fleet, session, plan)
+            evicted = {observer.evict(notice=True), observer.evict(notice=False)}
+            observer.until(observer.asleep)
+            manifests = observer.manifests()
+        assert session.jobs.count() == 0
+        assert session.poison.count() == 0
+        results = {job: read_result(session.blobs, plan.sweep, job) for job in manifests}
+    left = {process.pid for process in psutil.Process().children(recursive=True)} - before
+    assert not left
+
+    assert set(manifests) == set(plan.by_id)
+    assert {manifest.status for manifest in manifests.values()} == {"done"}
+    attempts = [attempt for manifest in manifests.values() for attempt in manifest.attempts]
+    assert sum(attempt.ended == "done" for attempt in attempts) == len(plan.jobs)
+    assert {attempt.worker.partition("/")[0] for attempt in attempts if attempt.ended in EVICTED} >= evicted
+    assert sum(manifest.eviction_count for manifest in manifests.values()) >= 2
+    for result in results.values():
+        assert result.exact
+        assert result.score.mean > LEARNED, json.dumps(result.score.model_dump())
+    assert any("Raised the capacity to 2" in report for report in reports)

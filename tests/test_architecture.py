@@ -1,0 +1,68 @@
+"""Imports go one way, and the producer never loads torch."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+HEAVY = ("torch", "stable_baselines3", "gymnasium")
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Yield the dotted names of all modules that a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (node.module, *(f"{node.module}.{alias.name}" for alias in node.names))
+
+
+def within(name: str, *packages: str) -> bool:
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
+def sources(package: str) -> list[Path]:
+    found = sorted((ROOT / package).rglob("*.py"))
+    assert found
+    return found
+
+
+@pytest.mark.parametrize("path", sources("worker"), ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_data_plane_never_imports_the_control_plane(path: Path) -> None:
+    assert not [name for name in imports(path) if within(name, "producer")]
+
+
+@pytest.mark.parametrize("path", sources("worker/contract"), ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_contract_imports_nothing_else_of_the_worker(path: Path) -> None:
+    ours = [name for name in imports(path) if within(name, "worker") and name != "worker"]
+    assert all(within(name, "worker.contract") for name in ours)
+
+
+@pytest.mark.parametrize("path", sources("producer"), ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_producer_imports_only_the_contract_of_the_worker(path: Path) -> None:
+    # What runs on an emulated VM is named by its exit status, which is a leaf.
+    allowed = ("worker.contract", "worker.exit_status")
+    ours = [name for name in imports(path) if within(name, "worker") and name != "worker"]
+    assert all(within(name, *allowed) for name in ours)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in (*sources("worker"), *sources("producer")) if "training" not in path.parts],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_torch_is_imported_only_where_training_is(path: Path) -> None:
+    assert not [name for name in imports(path) if within(name, *HEAVY)]
+
+
+@pytest.mark.parametrize(
+    "module", ["producer.program", "worker.loop", "worker.vm.services", "worker.commands", "worker.checkpoint"]
+)
+def test_importing_what_is_not_training_loads_no_torch(module: str) -> None:
+    program = f"import sys, {module}; print([name for name in {HEAVY!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
