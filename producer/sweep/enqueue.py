@@ -89,6 +89,7 @@ def enqueue(
         if stored is not None:
             due.reverse()  # whoever enqueues the same sweep now began at the other end
         sent = send(session, plan, due, records, progress)
+        hold = read_hold(session.blobs, plan.sweep)  # one may have come meanwhile
     return Enqueued(
         sweep=plan.sweep,
         jobs=len(plan.jobs),

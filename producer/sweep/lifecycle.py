@@ -17,13 +17,13 @@ from producer.sweep.plans import (
     unmark_complete,
     write_plan,
 )
-from producer.sweep.sending import withdraw
+from producer.sweep.sending import SentRecords, delete_messages
 from worker.contract import names
 from worker.contract.control import Hold
 from worker.contract.errors import ConditionFailed, InputError, StorageUnavailable
 from worker.contract.manifest import Counts, Manifest, Outcome
 from worker.contract.plan import Plan
-from worker.contract.records import Unchanged
+from worker.contract.records import Listed, Unchanged
 
 FAILED: Final = frozenset({"failed", "poisoned"})
 RETRIABLE: Final = FAILED | {"cancelled"}
@@ -154,11 +154,13 @@ def delete(session: Session, sweep: str, progress: Progress = silent) -> Deleted
     if stored is None and not _blobs(session, sweep):
         stored = read_plan(session, sweep)  # raises, and names the sweeps that there are
     tombstone = _bury(session, stored) if stored is not None and not stored.plan.deleted else stored
+    # Whatever is read while the tombstone stands is of this sweep, and not of a new one under the same name.
+    messages = [message for record in SentRecords(session, sweep).read().values() for message in record.messages]
+    if _stands(session, sweep, tombstone):
+        delete_messages(session, messages, progress)
     count = 0
-    # A worker's last log line may come late; a plan of that name that is not our tombstone is another sweep.
-    while (left := _blobs(session, sweep)) and _stands(session, sweep, tombstone):
-        withdraw(session, sweep, progress)
-        fan_out(session.runtime, lambda place: session.blobs.delete(*place), left, progress)
+    while (left := _blobs(session, sweep)) and _stands(session, sweep, tombstone):  # a worker's last log may come late
+        fan_out(session.runtime, lambda found: _delete_blob(session, *found), left, progress)
         count += len(left)
     if tombstone is not None and _stands(session, sweep, tombstone):
         session.blobs.delete(names.SWEEPS, names.plan(sweep), Unchanged(tombstone.etag))
@@ -177,18 +179,20 @@ def _bury(session: Session, stored: StoredPlan) -> StoredPlan | None:
     if found is not None and found.hold.kind == "cancelled":
         settle_hold(session, stored.plan, found)
     still_open = _open_jobs(session, stored.plan)
+    tombstone: StoredPlan | None = None
     with contextlib.suppress(ConditionFailed):
         if not still_open:
-            write_plan(session, stored.plan.model_copy(update={"deleted": True}), stored)
-    now = find_plan(session, sweep)
-    if now is not None and not now.plan.deleted:
-        raise InputError(_refusal(stored.plan, still_open) if still_open else f"{sweep} changed meanwhile: try again.")
-    if now is not None:
-        begun = [job for job, status in job_statuses(session, sweep).items() if not status.terminal]
-        if begun:
-            write_plan(session, stored.plan, now)
-            raise InputError(_refusal(stored.plan, len(begun)))
-    return now
+            tombstone = write_plan(session, stored.plan.model_copy(update={"deleted": True}), stored)
+    if tombstone is None:  # not by us
+        now = find_plan(session, sweep)
+        if now is not None and not now.plan.deleted:
+            raise InputError(_refusal(stored.plan, still_open) if still_open else f"{sweep} changed: try again.")
+        return now
+    begun = [job for job, status in job_statuses(session, sweep).items() if not status.terminal]
+    if begun:
+        write_plan(session, stored.plan, tombstone)
+        raise InputError(_refusal(stored.plan, len(begun)))
+    return tombstone
 
 
 def _open_jobs(session: Session, plan: Plan) -> int:
@@ -210,11 +214,16 @@ def _stands(session: Session, sweep: str, tombstone: StoredPlan | None) -> bool:
     return etags == ([tombstone.etag] if tombstone is not None else [])
 
 
-def _blobs(session: Session, sweep: str) -> list[tuple[str, str]]:
-    """Return container and name of all blobs of a sweep but its plan."""
-    places = [
-        (container, blob.name)
+def _blobs(session: Session, sweep: str) -> list[tuple[str, Listed]]:
+    """Return all blobs of a sweep but its plan, each with its container."""
+    return [
+        (container, blob)
         for container in (names.CHECKPOINTS, names.SWEEPS)
         for blob in session.blobs.list(container, f"{sweep}/")
+        if (container, blob.name) != (names.SWEEPS, names.plan(sweep))
     ]
-    return [place for place in places if place != (names.SWEEPS, names.plan(sweep))]
+
+
+def _delete_blob(session: Session, container: str, blob: Listed) -> None:
+    with contextlib.suppress(ConditionFailed):  # written again meanwhile: the next listing decides
+        session.blobs.delete(container, blob.name, Unchanged(blob.etag))

@@ -69,10 +69,10 @@ def read_plan(session: Session, sweep: str) -> StoredPlan:
     return found
 
 
-def write_plan(session: Session, plan: Plan, before: StoredPlan | None) -> None:
+def write_plan(session: Session, plan: Plan, before: StoredPlan | None) -> StoredPlan:
     """Store a plan. Raises ConditionFailed where it is not as it was seen `before` (or where the answer was lost)."""
     condition = Unchanged(before.etag) if before else Absent()
-    session.blobs.put(names.SWEEPS, names.plan(plan.sweep), plan.canonical(), condition)
+    return StoredPlan(plan, session.blobs.put(names.SWEEPS, names.plan(plan.sweep), plan.canonical(), condition))
 
 
 def job_statuses(session: Session, sweep: str) -> Mapping[str, JobStatus]:

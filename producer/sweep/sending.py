@@ -168,14 +168,14 @@ def withdraw(session: Session, sweep: str, progress: Progress = silent) -> None:
     Only for a held sweep: without the hold, a job could lose its message and still count as sent.
     """
     for name, record in SentRecords(session, sweep).read().items():
-        _delete_messages(session, record.messages, progress)
+        delete_messages(session, record.messages, progress)
         session.blobs.delete(names.SWEEPS, name)
 
 
 def withdraw_jobs(session: Session, sweep: str, jobs: frozenset[str]) -> None:
     """Delete the undelivered messages of some jobs that have ended."""
     for record in SentRecords(session, sweep).read().values():
-        _delete_messages(session, [message for message in record.messages if message.job in jobs])
+        delete_messages(session, [message for message in record.messages if message.job in jobs])
 
 
 def forget_sent(session: Session, sweep: str) -> None:
@@ -184,9 +184,11 @@ def forget_sent(session: Session, sweep: str) -> None:
         session.blobs.delete(names.SWEEPS, blob.name)
 
 
-def _delete_messages(session: Session, messages: Sequence[SentMessage], progress: Progress = silent) -> None:
+def delete_messages(session: Session, messages: Sequence[SentMessage], progress: Progress = silent) -> None:
+    """Delete messages that nobody received yet; the others are left to whoever received them."""
+
     def delete(message: SentMessage) -> None:
-        with contextlib.suppress(MessageGone):  # received meanwhile: whoever has it deletes it
+        with contextlib.suppress(MessageGone):
             session.jobs.delete(Receipt(message.message_id, message.pop_receipt))
 
     fan_out(session.runtime, delete, messages, progress)

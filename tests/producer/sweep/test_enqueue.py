@@ -1,6 +1,7 @@
 """Enqueue: the plan first, then the messages; killed anywhere, started again, and never alone."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -8,11 +9,21 @@ from producer.session import Session
 from producer.sweep import sending
 from producer.sweep.audit import audit
 from producer.sweep.enqueue import Enqueued, NotConfirmed, difference, enqueue, merged
-from producer.sweep.hold import cancel, pause, resume
+from producer.sweep.hold import cancel, find_hold, pause, resume
 from producer.sweep.lifecycle import delete
-from tests.fakes.producing import Gate, Killed, Storage, every_moment, kill, plan_of
+from tests.fakes.producing import (
+    Gate,
+    GatedQueue,
+    Killed,
+    Storage,
+    commit_all,
+    every_moment,
+    kill,
+    plan_of,
+    receive_all,
+)
 from worker.contract import names
-from worker.contract.errors import InputError
+from worker.contract.errors import InputError, StorageUnavailable
 from worker.contract.plan import Plan, resolve
 
 
@@ -382,6 +393,57 @@ def test_a_pause_and_a_resume_while_it_sends_lose_nothing(at: int, after: bool) 
     if storage.jobs.count() == 0:
         audit(storage.session())
     assert storage.queued_ids() == set(FIVE.by_id)
+
+
+@pytest.mark.parametrize(("at", "after"), every_moment(Storage, send))
+def test_what_is_recorded_under_a_pause_is_sent_by_the_resume(at: int, after: bool) -> None:
+    storage = Storage()
+
+    def pausing() -> None:
+        if storage.blobs.get(names.SWEEPS, names.plan("s")) is not None:
+            pause(storage.session("bob"), "s")
+
+    send(storage.session("ada", Gate(at, after, pausing)))
+    if find_hold(storage.session(), "s") is not None:
+        receive_all(storage)  # workers delete what they receive
+        resume(storage.session("bob"), "s")
+    assert storage.queued_ids() == set(FIVE.by_id)
+
+
+def all_done() -> Storage:
+    storage = enqueued()
+    receive_all(storage)
+    commit_all(storage, "s")
+    audit(storage.session())
+    return storage
+
+
+@pytest.mark.parametrize(("at", "after"), every_moment(all_done, UPDATE))
+def test_a_killed_update_of_a_finished_sweep_that_nobody_mends_is_mended_by_the_audit(at: int, after: bool) -> None:
+    storage = all_done()
+    with pytest.raises(Killed):
+        UPDATE(storage.session("ada", Gate(at, after, kill)))
+    added = storage.plan("s").by_id.keys() - FIVE.by_id.keys()
+    for entry in list(storage.jobs._entries.values()):
+        storage.forget_message(entry.id, visible=False)
+    audit(storage.session())
+    assert storage.queued_ids() == added
+
+
+def unavailable() -> None:
+    raise StorageUnavailable("503")
+
+
+@pytest.mark.parametrize("at", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("after", [False, True])
+def test_what_went_out_before_an_error_is_recorded_and_not_sent_again(at: int, after: bool) -> None:
+    storage = Storage()
+    queue = GatedQueue(storage.jobs, Gate(at, after, unavailable))
+    with pytest.raises(StorageUnavailable):
+        send(replace(storage.session(), jobs=queue))
+    send(storage.session())
+    whole(storage, FIVE)
+    assert storage.jobs.count() == 5 + after  # only of the one whose answer was lost nobody knows
 
 
 def test_after_a_delete_the_name_is_free() -> None:

@@ -222,6 +222,7 @@ def test_an_audit_leaves_a_paused_sweep_alone() -> None:
 def test_pausing_and_resuming_twice_changes_nothing() -> None:
     storage = enqueued()
     first = pause(storage.session(), "s")
+    assert not sending.SentRecords(storage.session(), "s").read()  # nothing is left to withdraw
     assert pause(storage.session("bob"), "s") == first
     resume(storage.session(), "s")
     assert resume(storage.session(), "s").sent == 0
@@ -340,6 +341,34 @@ def test_workers_that_claim_during_a_cancel_cannot_keep_a_job_alive(at: int, aft
     assert storage.statuses("s") == dict.fromkeys(JOBS, "cancelled")
     assert storage.jobs.count() == 0
     assert is_marked_complete(storage.session(), "s")
+
+
+@pytest.mark.parametrize(("at", "after"), every_moment(in_all_states, lambda session: cancel(session, "s", JOBS)))
+def test_a_job_that_is_claimed_and_ends_during_a_cancel_keeps_its_result(at: int, after: bool) -> None:
+    storage = in_all_states()
+    results: list[str] = []
+
+    def work() -> None:
+        receive_all(storage)
+        commit_all(storage, "s")
+        results.extend(job for job, status in storage.statuses("s").items() if status == "done")
+
+    cancel(storage.session("ada", Gate(at, after, work)), "s", JOBS)
+    assert {storage.statuses("s")[job] for job in results} == {"done"}
+
+
+@pytest.mark.parametrize(("at", "after"), every_moment(paused, lambda session: resume(session, "s")))
+def test_a_cancel_during_a_resume_is_not_lifted(at: int, after: bool) -> None:
+    storage = paused()
+    try:
+        resume(storage.session("ada", Gate(at, after, lambda: cancel(storage.session("bob"), "s"))), "s")
+    except InputError as error:
+        assert "is cancelled" in str(error)  # noqa: PT017 - raised only where the cancel came first
+    found = find_hold(storage.session(), "s")
+    assert found is not None
+    assert found.cancels_all
+    receive_all(storage)
+    assert storage.statuses("s") == {JOBS[0]: "done"} | dict.fromkeys(JOBS[1:], "cancelled")
 
 
 @pytest.mark.parametrize(("at", "after"), every_moment(one_runs, lambda session: cancel(session, "s", JOBS)))

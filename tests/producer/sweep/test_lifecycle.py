@@ -1,5 +1,6 @@
 """Retry and delete: begin anew, or go for good; never half."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -288,3 +289,36 @@ def delete_or_find_nothing(session: Session) -> None:
         delete(session, "s")
     except InputError as error:
         assert "There is no sweep" in str(error)  # noqa: PT017 - where the other had just finished
+
+
+@pytest.mark.parametrize(("at", "after"), every_moment(ended, lambda session: delete(session, "s")))
+def test_a_slow_delete_spares_a_new_sweep_of_the_same_name(at: int, after: bool) -> None:
+    storage = ended()
+    again = plan_of(name="s", seeds="[0, 7, 8]")
+    made = []
+
+    def deleted_and_enqueued_anew() -> None:
+        delete(storage.session("bob"), "s")
+        made.append(enqueue(storage.session("bob"), again, lambda _: True).sent)
+
+    try:
+        delete(storage.session("ada", Gate(at, after, deleted_and_enqueued_anew)), "s")
+    except InputError as error:
+        assert re.search("have not ended|There is no sweep|changed", str(error))  # noqa: PT017 - it met the new one
+    if made:
+        assert storage.plan("s").jobs == again.jobs
+        assert {job.id for job in storage.queued() if job.sweep == "s"} == set(again.by_id)
+        assert sending.SentRecords(storage.session(), "s").newest_epochs().keys() == again.by_id.keys()
+
+
+@pytest.mark.parametrize(("at", "after"), every_moment(ended, lambda session: retry(session, "s")))
+def test_a_killed_retry_that_nobody_mends_is_mended_by_the_audit(at: int, after: bool) -> None:
+    storage = ended()
+    audit(storage.session())
+    with pytest.raises(Killed):
+        retry(storage.session("ada", Gate(at, after, kill)), "s")
+    for entry in list(storage.jobs._entries.values()):
+        storage.forget_message(entry.id, visible=False)
+    begun = {job for job, status in storage.statuses("s").items() if status == "planned"}
+    audit(storage.session())
+    assert {job.id for job in storage.queued() if job.sweep == "s"} == begun

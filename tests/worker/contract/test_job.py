@@ -52,7 +52,7 @@ def hyperparameters() -> st.SearchStrategy[Hyperparameters]:
 
 
 @given(hyperparameters(), st.integers(0, 2**30 - 1))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_a_job_comes_back_from_its_message_with_its_id(sac: Hyperparameters, seed: int) -> None:
     job = Job.of("lunar", configuration(hyperparameters=sac), seed)
     assert decode(job.encode()) == job
@@ -141,7 +141,7 @@ def test_a_newer_schema_is_told_from_a_broken_message() -> None:
 @given(
     st.text(max_size=200) | st.recursive(st.none() | st.integers() | st.text(), st.lists, max_leaves=5).map(json.dumps)
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_no_text_raises_anything_else(text: str) -> None:
     with pytest.raises((MessageRejected, NewerSchema)):
         decode(text)
