@@ -127,7 +127,7 @@ class Pass:
         weight = depths[0][0].weight
         x = weight.new_zeros(rows, weight.shape[1])
         outputs = [weight.new_zeros(len(layers), rows, layers[0].width) for layers in depths]
-        self.hidden = outputs[:-1] if spent is None else spent.hidden
+        self.hidden: list[th.Tensor] = outputs[:-1] if spent is None else spent.hidden
         outputs = [*self.hidden, outputs[-1]]
         gradients = [th.zeros_like(output[:, :backward_rows]) for output in outputs]
         self.x, self.y, self.y_gradient = x.numpy(), outputs[-1].numpy(), gradients[-1].numpy()

@@ -69,7 +69,14 @@ class FlatAdam(th.optim.Adam):
         self._mean, self._square = th.zeros_like(flat.values), th.zeros_like(flat.values)
         self._steps = th.zeros(len(flat.parameters), device=flat.values.device)
         self._step_counts = self._steps.numpy()
-        self._operands = ([flat.values], [flat.gradients], [self._mean], [self._square], [], [self._steps[0]])
+        self._operands: tuple[list[th.Tensor], ...] = (
+            [flat.values],
+            [flat.gradients],
+            [self._mean],
+            [self._square],
+            [],
+            [self._steps[0]],
+        )
         self.load_state_dict(like.state_dict())
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """SB3's SAC policy as flat parameters and written-out perceptrons, and the memory that a gradient step works in."""
 
 from collections.abc import Iterable, Sequence
+from typing import cast
 
 import numpy as np
 import torch as th
@@ -24,7 +25,10 @@ class Networks:
 
     def __init__(self, policy: SACPolicy) -> None:
         activation = ACTIVATIONS[policy.activation_fn]
-        body, heads = _linears(policy.actor.latent_pi), _linears([policy.actor.mu, policy.actor.log_std])
+        body, heads = (
+            _linears(policy.actor.latent_pi),
+            _linears(cast("list[nn.Module]", [policy.actor.mu, policy.actor.log_std])),
+        )
         self.actor, self.actor_parameters = _flatten(activation, [[*([linear] for linear in body), heads]])
         self.critics, self.critic_parameters = _flatten(activation, _critic_layers(policy.critic))
         self.targets, self.target_parameters = _flatten(activation, _critic_layers(policy.critic_target))
@@ -59,11 +63,11 @@ class Memory:
         self._noise = th.zeros(2 * rows, networks.action_size, dtype=networks.dtype)
 
     def draw_noise(self) -> np.ndarray:
-        """Return ξ ~ N(0, 1) for s and, below it, s', shape (2 × rows, actions), drawn as SB3 does: one, then the other.
+        """Return ξ ~ N(0, 1) for s and, below it, s', shape (2 × rows, actions); drawn as SB3 does, one by one.
 
         torch draws 16 numbers at a time, so that one draw of twice the size would not be the same.
         """
-        for noise in self._noise.split(self.rows):
+        for noise in (self._noise[: self.rows], self._noise[self.rows :]):
             noise.normal_()
         return self._noise.numpy()
 

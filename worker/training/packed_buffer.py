@@ -68,6 +68,8 @@ class PackedReplayBuffer(ReplayBuffer):
             return super()._get_samples(batch_inds, env)
         # SB3 draws the index of the environment too, which with one environment takes nothing from the stream.
         env_inds = np.random.randint(0, self.n_envs, size=len(batch_inds)) if self.n_envs > 1 else 0  # noqa: NPY002
-        rows = self.rows.reshape(-1, self.rows.shape[2]).take(batch_inds * self.n_envs + env_inds, axis=0)
+        rows = self.rows.reshape(-1, self.rows.shape[2]).take(
+            (batch_inds * self.n_envs + env_inds).astype(np.intp), axis=0
+        )
         states, next_states, actions, rewards, dones, timeouts = (rows[:, part] for part in self._columns)
         return ReplayBufferSamples(*map(th.from_numpy, (states, actions, next_states, dones * (1 - timeouts), rewards)))

@@ -9,7 +9,7 @@ of `train` it keeps nothing but SB3's own state: what else it holds is memory th
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch as th
@@ -55,9 +55,10 @@ class FastSAC(SAC):
         self._networks = Networks(self.policy)
         self._memory = Memory(self._networks, self.batch_size)
         self._rollout = Pass(self._networks.actor, self.n_envs)
-        self._actor_adam = self.actor.optimizer = FlatAdam(self._networks.actor_parameters, self.actor.optimizer)
-        self._critic_adam = self.critic.optimizer = FlatAdam(self._networks.critic_parameters, self.critic.optimizer)
-        if self.ent_coef_optimizer is not None:
+        self._actor_adam = FlatAdam(self._networks.actor_parameters, cast("th.optim.Adam", self.actor.optimizer))
+        self._critic_adam = FlatAdam(self._networks.critic_parameters, cast("th.optim.Adam", self.critic.optimizer))
+        self.actor.optimizer, self.critic.optimizer = self._actor_adam, self._critic_adam
+        if self.ent_coef_optimizer is not None and self.log_ent_coef is not None:
             self._log_alpha = FlatParameters([[self.log_ent_coef]])
             self._alpha_adam = self.ent_coef_optimizer = FlatAdam(self._log_alpha, self.ent_coef_optimizer)
 
@@ -68,11 +69,12 @@ class FastSAC(SAC):
             optimizers.append(self.ent_coef_optimizer)
         self._update_learning_rate(optimizers)
         self._prepare(batch_size)
+        buffer = cast("PackedReplayBuffer", self.replay_buffer)
 
         losses = []
         with _subnormals_as_zero():
             for step in range(gradient_steps):
-                batch = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
+                batch = buffer.sample(batch_size, env=self._vec_normalize_env)
                 losses.append(self._gradient_step(batch))
                 if step % self.target_update_interval == 0:
                     self._networks.follow_critics(self.tau)
@@ -131,10 +133,10 @@ class FastSAC(SAC):
 
     def _update_entropy_coefficient(self, log_prob: np.ndarray) -> tuple[float, float]:
         """Descend J(log α) = −log α · mean (log π(a|s) + H̄). Returns α as it was before, and J."""
-        if self.ent_coef_optimizer is None:
+        if self.ent_coef_optimizer is None or self.log_ent_coef is None:
             return self.ent_coef_tensor.item(), 0.0
         log_alpha = self.log_ent_coef.item()
-        gradient = -float(log_prob.sum()) / len(log_prob) - self.target_entropy
+        gradient = -float(log_prob.sum()) / len(log_prob) - float(self.target_entropy)
         self._log_alpha.gradients.fill_(gradient)
         self._alpha_adam.descend()
         return math.exp(log_alpha), log_alpha * gradient
@@ -162,7 +164,7 @@ _WORKING_MEMORY = ("_networks", "_memory", "_rollout", "_actor_adam", "_critic_a
 
 @contextmanager
 def _subnormals_as_zero() -> Iterator[None]:
-    """Spare the arithmetic on numbers below 1e-38, which is slow: Adam's moments of dead units decay to such numbers."""
+    """Spare the arithmetic on numbers below 1e-38, which is slow: moments of dead units decay to such numbers."""
     th.set_flush_denormal(True)
     try:
         yield

@@ -50,7 +50,9 @@ class SquashedGaussian:
     def log_prob(self) -> np.ndarray:
         """Return log π(a) = Σ_j log N(ξ_j) − log σ_j − log(1 − a_j² + ε), shape (rows, 1)."""
         log_normal = -0.5 * self._noise * self._noise - LOG_SQRT_2PI
-        return (log_normal - self._log_std - log(self._slope + EPSILON)).sum(axis=1, keepdims=True)
+        terms: np.ndarray = log_normal - self._log_std - log(self._slope + EPSILON)
+        density: np.ndarray = terms.sum(axis=1, keepdims=True)
+        return density
 
     def backward(self, action_gradient: np.ndarray, log_prob_weight: float) -> np.ndarray:
         """Return ∂J/∂(μ, log σ), shape (rows, 2 × actions), for J = f(a) + weight · Σ log π(a).

@@ -54,7 +54,7 @@ def test_a_sample_has_the_bits_of_sb3s_and_takes_the_same_from_numpys_stream(
 ) -> None:
     samples, states = [], []
     for buffer in both(n_envs, handle_timeout_termination=handle_timeout_termination):
-        np.random.seed(3)  # noqa: samples from this stream
+        np.random.seed(3)  # noqa: NPY002 - what samples are drawn from
         samples.append(buffer.sample(64))
         states.append(np.random.get_state())  # noqa: NPY002
     for ours, theirs in zip(samples[0][:5], samples[1][:5], strict=True):

@@ -47,7 +47,7 @@ def fill(model: SAC, count: int) -> None:
 
 
 def seed_streams(seed: int = 5) -> None:
-    np.random.seed(seed)  # noqa: samples from this stream
+    np.random.seed(seed)  # noqa: NPY002 - what samples are drawn from
     th.manual_seed(seed)
 
 
@@ -317,7 +317,7 @@ def soil(model: FastSAC) -> None:
 
 
 def test_the_networks_stay_flat_when_parameters_are_loaded() -> None:
-    ours, theirs = pair()
+    ours, _theirs = pair()
     other, _ = pair()
     seed_streams()
     other.train(gradient_steps=3, batch_size=16)

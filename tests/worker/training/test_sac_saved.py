@@ -134,7 +134,7 @@ def restore(model: FastSAC, state: dict[str, object]) -> None:
 def digest(model: FastSAC) -> str:
     """Return a hash of the networks and the optimizers' moments."""
     state = capture(model)
-    values = list(state["policy"].values()) + [state["log_ent_coef"]]
+    values = [*state["policy"].values(), state["log_ent_coef"]]
     for optimizer in state["optimizers"]:
         values += [value for each in optimizer["state"].values() for value in each.values()]
     return hashlib.sha256(b"".join(value.detach().contiguous().numpy().tobytes() for value in values)).hexdigest()
