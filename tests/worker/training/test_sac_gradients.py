@@ -209,9 +209,10 @@ def test_at_least_a_thousand_cases_were_compared_and_few_excluded(tally: Tally) 
 
 
 def test_in_float64_the_gradients_are_sb3s(tally: Tally) -> None:
-    # SB3 takes (u − μ) / σ for the noise that it made u of, which costs 8 digits where σ is smallest.
+    # SB3 takes (u − μ) / σ for the noise that it made u of: where σ is smallest, e⁻²⁰, that costs it 9 of 16 digits.
     assert max(tally.ours_exactly) < 1e-4
-    assert float(np.quantile(tally.ours_exactly, 0.9)) < 1e-12
+    assert float(np.quantile(tally.ours_exactly, 0.9)) < 1e-8
+    assert float(np.median(tally.ours_exactly)) < 1e-14
 
 
 def test_no_gradient_is_off_by_more_than_four_times_what_sb3s_float32_step_is(tally: Tally) -> None:
