@@ -1,8 +1,9 @@
 """Checkpoints: what is uploaded once, what comes back, and what a damaged one leads to (rules 2, 9 and 14)."""
 
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -288,7 +289,7 @@ def test_a_job_goes_on_from_the_newest_whole_generation_or_says_that_there_is_no
             world.blobs.put(names.CHECKPOINTS, mine.name, whole[theirs])
     events: list[str] = []
 
-    def record(_logger: object, _method: str, event: dict[str, object]) -> str:
+    def record(_logger: object, _method: str, event: MutableMapping[str, Any]) -> str:
         events.append(str(event["event"]))
         raise structlog.DropEvent
 

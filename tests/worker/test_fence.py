@@ -136,7 +136,11 @@ def test_changes_of_our_own_without_end_are_an_outage() -> None:
     blobs = LostReplies()
     claimed = fence.create(blobs, RUNTIME, claim(), None)
     late = claimed.manifest.model_copy(update={"reached": 3})
-    blobs.before_put = lambda: [MemoryBlobs.put(blobs, names.SWEEPS, NAME, late.canonical()), None][1]
+
+    def arrive() -> None:
+        MemoryBlobs.put(blobs, names.SWEEPS, NAME, late.canonical())
+
+    blobs.before_put = arrive
     with pytest.raises(StorageUnavailable, match="in a row"):
         claimed.write(further(5))
     assert blobs.puts == 1 + fence.REWRITES

@@ -1,4 +1,4 @@
-"""The heartbeat: lease and manifest follow progress, and a storage that is gone for too long ends the job (rules 4, 5)."""
+"""The heartbeat: lease and manifest follow progress; a storage that is gone too long ends the job (rules 4 and 5)."""
 
 from dataclasses import replace
 
