@@ -26,8 +26,12 @@ def read_manifest(blobs: BlobStore, sweep: str, job: str) -> Seen | None:
     found = blobs.get(names.SWEEPS, names.manifest(sweep, job))
     if found is None:
         return None
+    return Seen(_parsed(found.body, sweep, job), found.etag, found.age_s)
+
+
+def _parsed(body: bytes, sweep: str, job: str) -> Manifest:
     try:
-        return Seen(Manifest.model_validate_json(found.body), found.etag, found.age_s)
+        return Manifest.model_validate_json(body)
     except ValidationError as error:
         detail = error.errors(include_url=False, include_input=False)[0]["msg"]
         raise StorageUnavailable(f"The manifest of {sweep}/{job} cannot be read by this release: {detail}.") from error
@@ -95,7 +99,7 @@ def _put(blobs: BlobStore, manifest: Manifest, etag: str | None) -> str:
             raise OwnershipLost("The manifest is gone: the sweep was deleted.")
         if found.body == body:
             return found.etag  # ours, written by a request whose answer was lost
-        stored = Manifest.model_validate_json(found.body)
+        stored = _parsed(found.body, job.sweep, job.id)
         if stored.nonce != manifest.nonce:
             raise OwnershipLost(f"Epoch {stored.epoch} belongs to {stored.worker or 'a person'}.")
         etag = found.etag  # an earlier write of ours came late: write over it

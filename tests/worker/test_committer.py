@@ -1,0 +1,167 @@
+"""The committer: one snapshot in flight, and a failure that costs nothing but time (rules 2, 5 and 9)."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.fakes.hand_runtime import HandRuntime
+from tests.fakes.manifests import OTHER_NONCE, claim
+from tests.fakes.slot import Clock, silent
+from tests.fakes.storage import MemoryBlobs
+from tests.fakes.trainer import TinyRun, tiny_job
+from tests.fakes.trouble import Trouble, TroubledBlobs
+from worker import decisions, fence
+from worker.checkpoint import CheckpointStore
+from worker.committer import AGAIN_AFTER_FAILURE_S, Committer
+from worker.contract import names
+from worker.stop import StopRequest
+
+LONG_S = 30.0
+
+
+class Bench:
+    """A committer over storage that can be held up and taken down."""
+
+    def __init__(self) -> None:
+        self.job, self.runtime, self.trouble, self.memory = tiny_job(), HandRuntime(), Trouble(), MemoryBlobs(Clock())
+        blobs = TroubledBlobs(self.memory, self.trouble)
+        self.claim = fence.create(blobs, self.runtime, claim(self.job), None)
+        self.stop = StopRequest(self.runtime)
+        self.run = TinyRun(self.job, lambda: None)
+        self.committed: list[int] = []
+        self.progress: Callable[[], decisions.Progress] = lambda: decisions.Progress(self.run.step, 1, 1, None, None)
+        self.committer = Committer(
+            CheckpointStore(blobs, self.claim),
+            self.claim,
+            self.stop,
+            self.runtime,
+            silent(),
+            base=None,
+            commit_s=60.0,
+            progress=self._progress,
+            fingerprint={"cpu": "tiny"},
+            after_commit=lambda: self.committed.append(self.claim.manifest.step),
+        )
+
+    def _progress(self) -> decisions.Progress:
+        return self.progress()  # as the test has set it meanwhile
+
+    def commit_at(self, step: int) -> None:
+        while self.run.step < step:
+            self.run._advance()
+        self.committer.commit(self.run.capture(self.committer.rows_from()))
+
+    def settled(self) -> bool:
+        return self.committer.settle(LONG_S)
+
+    def names(self) -> set[str]:
+        return {blob.name for blob in self.memory.list(names.CHECKPOINTS, "")}
+
+
+@contextmanager
+def committing() -> Iterator[Bench]:
+    bench = Bench()
+    try:
+        yield bench
+    finally:
+        bench.committer.close()
+
+
+def test_a_snapshot_is_due_after_the_time_between_commits_and_not_before() -> None:
+    with committing() as bench:
+        assert not bench.committer.due()
+        bench.runtime.now_s += 60
+        assert bench.committer.due()
+        bench.commit_at(10)
+        assert bench.settled()
+        assert not bench.committer.due()
+
+
+def test_nothing_is_due_while_a_snapshot_is_in_flight() -> None:
+    with committing() as bench:
+        enter, leave = threading.Event(), threading.Event()
+
+        def held_up() -> decisions.Progress:
+            enter.set()
+            assert leave.wait(LONG_S)
+            return decisions.Progress(10, 1, 1, None, None)
+
+        bench.progress = held_up
+        bench.commit_at(10)
+        assert enter.wait(LONG_S)
+        bench.runtime.now_s += 1000
+        assert not bench.committer.due()
+        assert not bench.committer.settle(0)
+        leave.set()
+        assert bench.settled()
+        assert bench.committed == [10]
+
+
+def test_commits_keep_two_generations_and_collect_what_they_drop() -> None:
+    with committing() as bench:
+        for step in (10, 20, 30):
+            bench.commit_at(step)
+            assert bench.settled()
+        generations = bench.claim.manifest.generations
+        assert [generation.step for generation in generations] == [30, 20]
+        assert bench.names() == generations[0].blob_names() | generations[1].blob_names()
+
+
+def test_a_failure_keeps_the_old_base_and_is_tried_again_soon() -> None:
+    with committing() as bench:
+        bench.commit_at(10)
+        assert bench.settled()
+        before = bench.claim.manifest
+        bench.trouble.down = True
+        bench.commit_at(20)
+        assert bench.settled()
+        assert bench.claim.manifest == before
+        assert bench.stop.reason is None
+        bench.runtime.now_s += AGAIN_AFTER_FAILURE_S
+        assert bench.committer.due()
+        bench.trouble.down = False
+        bench.commit_at(30)
+        assert bench.settled()
+        assert [generation.step for generation in bench.claim.manifest.generations] == [30, 10]
+        assert bench.committed == [10, 30]
+
+
+def test_a_commit_of_a_lost_job_changes_nothing_and_stops_it() -> None:
+    with committing() as bench:
+        bench.commit_at(10)
+        assert bench.settled()
+        stolen = claim(before=bench.claim.manifest, nonce=OTHER_NONCE)
+        name = names.manifest(bench.job.sweep, bench.job.id)
+        bench.memory.put(names.SWEEPS, name, stolen.canonical())
+        kept = bench.names()
+        bench.commit_at(20)
+        assert bench.settled()
+        assert bench.stop.reason == "lost"
+        found = bench.memory.get(names.SWEEPS, name)
+        assert found is not None
+        assert found.body == stolen.canonical()
+        assert kept <= bench.names()  # what the new owner restores is still there
+
+
+def test_a_mistake_of_ours_reaches_the_trainers_thread() -> None:
+    with committing() as bench:
+        bench.committer.raise_its_error()
+
+        def mistaken() -> decisions.Progress:
+            raise ValueError("a mistake")
+
+        bench.progress = mistaken
+        bench.commit_at(10)
+        assert bench.settled()
+        assert bench.stop.reason is not None
+        with pytest.raises(ValueError, match="a mistake"):
+            bench.committer.raise_its_error()
+
+
+def test_closing_waits_for_the_snapshot_in_flight() -> None:
+    bench = Bench()
+    bench.commit_at(10)
+    bench.committer.close()
+    assert bench.committed == [10]

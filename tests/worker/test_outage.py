@@ -1,0 +1,105 @@
+"""Outages in the middle of a job: the worker trains on or gives the job back, and nothing is lost (rules 5 and 6)."""
+
+from dataclasses import replace
+
+import pytest
+
+from tests.fakes.slot import QUICK, World, run_until_idle
+from tests.fakes.trainer import TinyRun, straight_digest, tiny_job
+from tests.fakes.trouble import Trouble, TroubledBlobs, TroubledQueue
+from worker.contract import names
+from worker.contract.errors import AccessDenied, StorageError, StorageUnavailable
+from worker.contract.job import Job
+from worker.contract.queue import Message
+from worker.contract.result import Result
+from worker.slot import Slot, Trainers
+
+ERRORS = [StorageUnavailable("An outage."), AccessDenied("The token has expired.")]
+PATIENT = QUICK.model_copy(update={"lease_renewal_s": 0.01, "manifest_write_s": 0.01})
+IMPATIENT = PATIENT.model_copy(update={"storage_patience_s": 0.05})
+
+
+def slot_in(world: World, trouble: Trouble, job: Job, *, patient: bool, up_at: int) -> Slot:
+    """Return a slot whose storage goes down at step 100, and comes up at step `up_at`, or when the test says so."""
+
+    class Run(TinyRun):
+        def _advance(self) -> None:
+            if self.step == 100 and not trouble.refused:
+                trouble.down = True
+            if self.step == up_at:
+                trouble.down = False
+            if trouble.down:
+                trouble.await_refusals()
+            super()._advance()
+
+    return world.slot(
+        trainers=Trainers(build=lambda job: Run(job, lambda: None), fingerprint={"cpu": "tiny"}),
+        blobs=TroubledBlobs(world.blobs, trouble),
+        jobs=TroubledQueue(world.jobs, trouble),
+        durations=PATIENT if patient else IMPATIENT,
+    )
+
+
+def digest(world: World, job: Job) -> str:
+    reference = world.manifest(job).outcome.result
+    assert reference is not None
+    found = world.blobs.get(names.SWEEPS, reference.name)
+    assert found is not None
+    return Result.model_validate_json(found.body).state_digest
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_a_worker_trains_on_through_a_short_outage_in_the_same_claim(error: StorageError) -> None:
+    world, job, trouble = World(), tiny_job(timesteps=250), Trouble(error)
+    world.enqueue(job)
+    run_until_idle(slot_in(world, trouble, job, patient=True, up_at=110), until=lambda: world.jobs.count() == 0)
+    manifest = world.manifest(job)
+    assert trouble.refused >= 10
+    assert (manifest.status, manifest.attempt_count, manifest.lost_steps) == ("done", 1, 0)
+    assert digest(world, job) == straight_digest(job)
+
+
+class UpWhenGivenUp(TroubledQueue):
+    """A queue that comes back with a receive: a worker receives only while it has no job, or has given it up."""
+
+    def __init__(self, world: World, trouble: Trouble, after: int = 0) -> None:
+        super().__init__(world.jobs, trouble)
+        self._suffers_from = trouble
+        self._after = after
+        self.given_up = False
+
+    def receive(self, visibility_timeout_s: float) -> Message | None:
+        if self._suffers_from.down and self._suffers_from.refused >= self._after:
+            self.given_up, self._suffers_from.down = True, False
+        return super().receive(visibility_timeout_s)
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_a_long_outage_gives_the_job_up_and_a_later_claim_trains_the_same(error: StorageError) -> None:
+    world, job, trouble = World(), tiny_job(timesteps=400), Trouble(error)
+    world.enqueue(job)
+    queue = UpWhenGivenUp(world, trouble)
+    slot = replace(slot_in(world, trouble, job, patient=False, up_at=-1), jobs=queue)
+
+    def ended() -> bool:
+        world.clock.now_s += 1.0
+        return world.jobs.count() == 0
+
+    run_until_idle(slot, until=ended)
+    manifest = world.manifest(job)
+    assert queue.given_up
+    assert (manifest.status, manifest.counts.failures_in_a_row) == ("done", 0)
+    assert manifest.attempt_count >= 2
+    assert world.poison.count() == 0
+    assert digest(world, job) == straight_digest(job)
+
+
+def test_a_storage_that_is_down_from_the_start_is_waited_for() -> None:
+    world, job, trouble = World(), tiny_job(), Trouble()
+    world.enqueue(job)
+    trouble.down = True
+
+    slot = slot_in(world, trouble, job, patient=True, up_at=-1)
+    run_until_idle(replace(slot, jobs=UpWhenGivenUp(world, trouble, after=3)))
+    assert trouble.refused == 3
+    assert (world.manifest(job).status, world.manifest(job).attempt_count) == ("done", 1)
