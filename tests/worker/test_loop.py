@@ -1,15 +1,20 @@
 """What a slot does with messages, end to end over storage in memory."""
 
 import json
+import threading
+from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from tests.fakes.slot import World, run_until_idle
+from tests.fakes.storage import MemoryBlobs
 from tests.fakes.trainer import TinyRun, straight_digest, tiny_job, tiny_trainers
 from worker.contract import names
 from worker.contract.control import Hold, write_hold
 from worker.contract.errors import BadConfiguration, Diverged
 from worker.contract.job import Job
+from worker.contract.records import Stored
 from worker.contract.result import Result
 from worker.decisions import FAILURES_UNTIL_POISON
 from worker.exit_status import LEAVES, STOPPED
@@ -213,14 +218,29 @@ def test_a_message_that_no_plan_names_is_deleted() -> None:
 def test_a_running_job_that_sees_a_hold_commits_and_stops(kind: str) -> None:
     world, job = World(), tiny_job(timesteps=5000)
     world.enqueue(job)
-    held: list[int] = []
+    steps: list[int] = []
+    found = threading.Event()
+
+    class Watched(MemoryBlobs):
+        """The world's blobs; tells when the hold was found."""
+
+        def __init__(self) -> None:
+            self.__dict__ = world.blobs.__dict__
+
+        def get(self, container: str, name: str, beat: Callable[[], None] = lambda: None) -> Stored | None:
+            stored = super().get(container, name, beat)
+            if name == names.hold(job.sweep) and stored is not None:
+                found.set()
+            return stored
 
     def pace() -> None:
-        held.append(1)
-        if len(held) == 50:
+        steps.append(1)
+        if len(steps) == 50:
             write_hold(world.blobs, job.sweep, Hold.model_validate({"kind": kind, "reason": "because"}))
+        if len(steps) >= 50:
+            found.wait(0.01)  # the trainer does not outrun the commit that looks at the hold
 
-    run_until_idle(world.slot(trainers=tiny_trainers(pace)))
+    run_until_idle(replace(world.slot(), blobs=Watched(), trainers=tiny_trainers(pace)))
     manifest = world.manifest(job)
     assert manifest.status == ("cancelled" if kind == "cancelled" else "released")
     assert manifest.lost_steps == 0

@@ -8,7 +8,7 @@ from pydantic import Field, ValidationError
 
 from worker.contract import names
 from worker.contract.base import Frozen, JobId
-from worker.contract.errors import ConditionFailed
+from worker.contract.errors import ConditionFailed, StorageUnavailable
 from worker.contract.records import Absent, BlobStore, Condition, Listed
 
 Flag = Literal["drain", "retire"]
@@ -199,9 +199,17 @@ def _flag_name(flag: Flag, vm: str) -> str:
 
 
 def read_hold(blobs: BlobStore, sweep: str) -> Hold | None:
-    """Return why a sweep may not run, or None."""
+    """Return why a sweep may not run, or None.
+
+    Raises StorageError, also where what lies there is no hold of this release: that is never held against a job.
+    """
     found = blobs.get(names.SWEEPS, names.hold(sweep))
-    return Hold.model_validate_json(found.body) if found else None
+    if found is None:
+        return None
+    try:
+        return Hold.model_validate_json(found.body)
+    except ValidationError as error:
+        raise StorageUnavailable(f"The hold of {sweep} cannot be read by this release.") from error
 
 
 def hold_on(blobs: BlobStore, sweep: str, job: str) -> Hold | None:
