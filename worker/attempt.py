@@ -9,6 +9,7 @@ from worker.contract.log import Logger
 from worker.contract.manifest import Generation
 from worker.fence import Fence
 from worker.slot import Slot
+from worker.snapshot.fingerprint import differences
 from worker.stop import Reason, Stopped, StopRequest
 from worker.training_run import FinishedRun, TrainingRun
 
@@ -91,10 +92,9 @@ class Attempt:
 
     def _is_exact(self) -> bool:
         """Return whether this machine computes as the one before it did; where not, say so in the manifest."""
-        before, now = dict(self._claim.manifest.fingerprint), dict(self._slot.trainers.fingerprint)
-        if before == now:
+        differs = differences(self._claim.manifest.fingerprint, self._slot.trainers.fingerprint)
+        if not differs:
             return True
-        differs = {key: f"{before.get(key)} → {now.get(key)}" for key in now if before.get(key) != now.get(key)}
         self._log.warning("resume.inexact", differs=differs)
         self._claim.write(decisions.inexact)
         return False

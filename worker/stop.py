@@ -1,13 +1,10 @@
 """Why a slot should stop: one request, set by whoever learns of it first, answered at the next boundary."""
 
-from typing import Final, Literal
+from typing import Literal
 
 from worker.contract.runtime import Runtime
 
 Reason = Literal["evicted", "stopped", "drained", "held", "storage", "lost"]
-
-LEAVES_THE_SLOT: Final = frozenset({"evicted", "stopped", "drained"})
-"""Reasons that are about the slot; the others are about its job only."""
 
 
 class Stopped(BaseException):

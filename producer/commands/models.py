@@ -1,6 +1,5 @@
 """`tranquility train` and `play`: one job in this process, and what its policy does. Both need the extra `worker`."""
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -9,11 +8,10 @@ from typing import Annotated
 
 import typer
 
-import worker
 from producer.results.logs import find_job
 from producer.results.parts import read_outcome, read_part
 from producer.session import Session, open_session
-from producer.sweep.environment import WORKER, worker_is_installed
+from producer.sweep.environment import WORKER, worker_environment, worker_is_installed
 from producer.sweep.planning import plan_file
 from worker.contract.errors import InputError
 from worker.contract.job import decode
@@ -73,9 +71,7 @@ def _run_worker(*arguments: str) -> None:
     """Run a command of the data plane in a process of its own, since the control plane never imports torch."""
     if not worker_is_installed():
         raise InputError("What trains is not installed here: pip install 'tranquility[worker]'.")
-    path = os.pathsep.join(filter(None, [str(Path(worker.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]))
-    environment = {**os.environ, "PYTHONPATH": path}
-    done = subprocess.run([*WORKER, *arguments], env=environment, check=False)
+    done = subprocess.run([*WORKER, *arguments], env=worker_environment(), check=False)
     if done.returncode:
         sys.stderr.flush()
         raise typer.Exit(done.returncode if done.returncode in {1, 2} else 1)

@@ -3,7 +3,6 @@
 import json
 import time
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,7 +21,7 @@ from producer.results.overview import overview, read_all, the_sweep
 from producer.results.parts import write_whole
 from producer.results.progress import ProgressReader
 from producer.results.screen import Size, screen
-from producer.results.watch import Watcher, watch
+from producer.results.watch import Watcher, open_watcher, watch
 from producer.results.words import plural
 from producer.session import Session
 from worker.contract.errors import InputError
@@ -265,17 +264,6 @@ class Look:
 
     def _watcher(self, session: Session, sweep: str) -> Watcher:
         return open_watcher(session, sweep, self._open_set(session) if self._open_set else None)
-
-
-def open_watcher(session: Session, sweep: str, scale_set: SetReader | None) -> Watcher:
-    """Return a watcher of a sweep on a session's target; `local run` uses it too."""
-    return Watcher(
-        ProgressReader(session.blobs, sweep, session.durations.visibility_timeout_s),
-        FleetReader(session.blobs, session.jobs, session.poison, session.durations, scale_set),
-        price_of(session.target),
-        session.target.max_instances,
-        lambda: datetime.now().astimezone().strftime("%H:%M:%S"),
-    )
 
 
 def _report(problems: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from producer.emulator.arm import ArmSettings
 from producer.emulator.azurite import install, is_installed
-from producer.emulator.description import SetDescription
+from producer.emulator.description import SetDescription, spot_set
 from producer.emulator.fleet import FleetSettings, LocalFleet, Machine
 from producer.emulator.machine import MachineImage
 from producer.emulator.states import Latencies
@@ -19,7 +19,6 @@ from producer.emulator.units import InstanceSpec
 from producer.fleet.scaler import TickReport, open_scaler
 from producer.session import HOME, LOCAL_TARGET, Session, open_session
 from producer.sweep.audit import audit
-from worker.contract.errors import InputError
 
 SUBSCRIPTION = "00000000-0000-4000-8000-000000000001"
 TENANT = "00000000-0000-4000-8000-000000000002"
@@ -105,23 +104,7 @@ def scale_set(options: LocalOptions) -> SetDescription:
         resource_group=GROUP,
         name="tranq-set",
         identity=workers,
-        resource={
-            "location": "local",
-            "tags": {"tranquility-max-instances": str(options.instances)},
-            "sku": {"name": "Standard_Local"},
-            "identity": {"type": "UserAssigned", "userAssignedIdentities": {workers.resource_id: {}}},
-            "properties": {
-                "orchestrationMode": "Flexible",
-                "platformFaultDomainCount": 1,
-                "singlePlacementGroup": False,
-                "upgradePolicy": {"mode": "Manual"},
-                "virtualMachineProfile": {
-                    "priority": "Spot",
-                    "evictionPolicy": "Delete",
-                    "billingProfile": {"maxPrice": -1},
-                },
-            },
-        },
+        resource=spot_set("local", "Standard_Local", workers, {"tranquility-max-instances": str(options.instances)}),
     )
 
 
@@ -135,11 +118,3 @@ def identity(name: str) -> Identity:
         principal_id=str(uuid.uuid5(uuid.NAMESPACE_URL, f"tranquility/{name}/principal")),
         tenant_id=TENANT,
     )
-
-
-def require_local(session: Session) -> None:
-    """Refuse what only a fleet on this machine can do."""
-    if session.target.kind != "local":
-        raise InputError(
-            "The target here is on Azure. To evict one of its VMs: az vmss simulate-eviction, or the portal."
-        )

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from producer.commands.results import open_watcher
 from producer.emulator.fleet import LocalFleet
 from producer.emulator.local import LocalOptions, local_fleet, scaling
 from producer.fleet.scale_set import AzureScaleSet, Glances
@@ -14,7 +13,7 @@ from producer.results.parts import download
 from producer.results.progress import ProgressReader
 from producer.results.ranking_table import ranking
 from producer.results.view import View
-from producer.results.watch import watch
+from producer.results.watch import open_watcher, watch
 from producer.session import Session
 from producer.sweep.enqueue import enqueue
 from producer.sweep.planning import plan_file

@@ -2,16 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from rich.console import Console
 from rich.live import Live
 
-from producer.results.cost import Price, cost_of
-from producer.results.fleet_view import FleetReader
+from producer.results.cost import Price, cost_of, price_of
+from producer.results.fleet_view import FleetReader, SetReader
 from producer.results.progress import ProgressReader, SweepProgress
 from producer.results.screen import Size, screen
 from producer.results.view import Happening, View, since
 from producer.results.words import duration, plural, short
+from producer.session import Session
 from worker.contract.errors import StorageUnavailable
 from worker.contract.runtime import Event, Runtime
 
@@ -38,6 +40,17 @@ class Watcher:
             return view
         new = tuple(replace(one, clock=self.clock()) for one in since(before, view))
         return replace(view, happened=(*before.happened, *new)[-KEPT_HAPPENINGS:])
+
+
+def open_watcher(session: Session, sweep: str, scale_set: SetReader | None) -> Watcher:
+    """Return a watcher of a sweep on a session's target; `local run` uses it too."""
+    return Watcher(
+        ProgressReader(session.blobs, sweep, session.durations.visibility_timeout_s),
+        FleetReader(session.blobs, session.jobs, session.poison, session.durations, scale_set),
+        price_of(session.target),
+        session.target.max_instances,
+        lambda: datetime.now().astimezone().strftime("%H:%M:%S"),
+    )
 
 
 def finished(view: View) -> bool:

@@ -41,6 +41,15 @@ def worker_is_installed() -> bool:
     return all(importlib.util.find_spec(name) for name in ("gymnasium", "stable_baselines3", "torch"))
 
 
+def worker_environment() -> dict[str, str]:
+    """Return the environment in which WORKER finds our packages.
+
+    -P takes the current folder off the path, and with it a source checkout's own packages.
+    """
+    path = os.pathsep.join(filter(None, [str(Path(worker.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]))
+    return {**os.environ, "PYTHONPATH": path}
+
+
 def examine(
     environment: str,
     kwargs: Mapping[str, Scalar],
@@ -53,12 +62,10 @@ def examine(
     arguments = [*command, "probe", environment, "--kwargs", json.dumps(dict(kwargs)), "--json"]
     if episodes is not None:
         arguments += ["--episodes", str(episodes)]
-    # -P takes the current folder off the path, and with it a source checkout's own packages.
-    path = os.pathsep.join(filter(None, [str(Path(worker.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]))
     try:
         ran = subprocess.run(
             arguments,
-            env={**os.environ, "PYTHONPATH": path},
+            env=worker_environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -2,7 +2,7 @@
 
 import itertools
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -20,10 +20,11 @@ from worker.contract.errors import AccessDenied
 from worker.contract.job import Job, decode
 from worker.contract.manifest import Manifest, Outcome
 from worker.contract.plan import Plan
-from worker.contract.queue import Message, MessageQueue, Receipt
-from worker.contract.records import BlobStore, Condition, Listed, Stored
+from worker.contract.queue import MessageQueue, Receipt
+from worker.contract.records import BlobStore
 from worker.contract.runtime import Event, Task
 from worker.contract.settings import Durations, Target
+from worker.contract.through import BlobsThrough, QueueThrough
 from worker.plans import Plans
 
 T = TypeVar("T")
@@ -105,7 +106,7 @@ class Storage:
         blobs: BlobStore = self.blobs
         jobs: MessageQueue = self.jobs
         if gate is not None:
-            blobs, jobs = GatedBlobs(blobs, gate), GatedQueue(jobs, gate)
+            blobs, jobs = BlobsThrough(blobs, gate.through), QueueThrough(jobs, gate.through)
         return Session(
             target=TARGET,
             durations=Durations(),
@@ -231,59 +232,6 @@ class Gate:
 
 def kill() -> None:
     raise Killed
-
-
-class GatedBlobs:
-    """A BlobStore behind a gate."""
-
-    def __init__(self, blobs: BlobStore, gate: Gate) -> None:
-        self._blobs = blobs
-        self._gate = gate
-
-    def get(self, container: str, name: str, beat: Callable[[], None] = lambda: None) -> Stored | None:
-        return self._gate.through(lambda: self._blobs.get(container, name, beat))
-
-    def put(
-        self,
-        container: str,
-        name: str,
-        body: bytes,
-        condition: Condition = None,
-        metadata: Mapping[str, str] | None = None,
-    ) -> str:
-        return self._gate.through(lambda: self._blobs.put(container, name, body, condition, metadata))
-
-    def delete(self, container: str, name: str, condition: Condition = None) -> None:
-        self._gate.through(lambda: self._blobs.delete(container, name, condition))
-
-    def list(self, container: str, prefix: str) -> Iterator[Listed]:
-        yield from self._gate.through(lambda: [*self._blobs.list(container, prefix)])
-
-    def folders(self, container: str) -> Iterator[str]:
-        yield from self._gate.through(lambda: [*self._blobs.folders(container)])
-
-
-class GatedQueue:
-    """A MessageQueue behind a gate."""
-
-    def __init__(self, queue: MessageQueue, gate: Gate) -> None:
-        self._queue = queue
-        self._gate = gate
-
-    def send(self, text: str) -> Receipt:
-        return self._gate.through(lambda: self._queue.send(text))
-
-    def receive(self, visibility_timeout_s: float) -> Message | None:
-        return self._gate.through(lambda: self._queue.receive(visibility_timeout_s))
-
-    def renew(self, receipt: Receipt, visibility_timeout_s: float) -> Receipt:
-        return self._gate.through(lambda: self._queue.renew(receipt, visibility_timeout_s))
-
-    def delete(self, receipt: Receipt) -> None:
-        self._gate.through(lambda: self._queue.delete(receipt))
-
-    def count(self) -> int:
-        return self._gate.through(self._queue.count)
 
 
 def requests_of(run: Callable[[Session], object], storage: Storage, user: str = "ada") -> int:

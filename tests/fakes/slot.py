@@ -55,13 +55,7 @@ class World:
 
     def enqueue(self, job: Job) -> None:
         """Plan a sweep of one job, and send its message."""
-        plan = Plan(
-            sweep=job.sweep,
-            common=job.configuration,
-            sets=(PlannedSet(differs={}),),
-            jobs=(PlannedJob(id=job.id, set=0, seed=job.seed),),
-        )
-        self.blobs.put(names.SWEEPS, names.plan(job.sweep), plan.canonical())
+        self.blobs.put(names.SWEEPS, names.plan(job.sweep), plan_of_one(job).canonical())
         self.jobs.send(job.encode())
 
     def attempts(self, job: Job) -> int:
@@ -108,6 +102,16 @@ class World:
             book=LogBook(),
             signs=Signs(vm, 0, "test", trainers.fingerprint, runtime),
         )
+
+
+def plan_of_one(job: Job) -> Plan:
+    """Return the plan of a sweep that is this one job."""
+    return Plan(
+        sweep=job.sweep,
+        common=job.configuration,
+        sets=(PlannedSet(differs={}),),
+        jobs=(PlannedJob(id=job.id, set=0, seed=job.seed),),
+    )
 
 
 def silent() -> Logger:

@@ -13,12 +13,12 @@ import pytest
 from azure.core.credentials import TokenCredential
 
 from producer.emulator.tokens import Identity
+from tests.fakes.slot import plan_of_one
 from worker.__main__ import THREADS
 from worker.contract import names
 from worker.contract.azure import blob_service, queue_service
 from worker.contract.job import Configuration, EnvironmentSpec, Evaluation, Hyperparameters, Job, PolicyKwargs
 from worker.contract.manifest import Manifest
-from worker.contract.plan import Plan, PlannedJob, PlannedSet
 from worker.contract.queue import AzureQueue
 from worker.contract.records import AzureBlobs
 from worker.contract.result import CURVE, RESULT, Result
@@ -82,13 +82,7 @@ class Storage:
         self.jobs = AzureQueue(queue_service(target, credential).get_queue_client(names.JOBS_QUEUE))
 
     def enqueue(self, job: Job) -> None:
-        plan = Plan(
-            sweep=job.sweep,
-            common=job.configuration,
-            sets=(PlannedSet(differs={}),),
-            jobs=(PlannedJob(id=job.id, set=0, seed=job.seed),),
-        )
-        self.blobs.put(names.SWEEPS, names.plan(job.sweep), plan.canonical())
+        self.blobs.put(names.SWEEPS, names.plan(job.sweep), plan_of_one(job).canonical())
         self.jobs.send(job.encode())
 
     def manifest(self, job: Job) -> Manifest:

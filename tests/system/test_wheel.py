@@ -1,6 +1,7 @@
 """The wheel as a user installs it, in a folder where files of the user's have our packages' names."""
 
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -16,8 +17,13 @@ INTRUDER = "raise SystemExit('the wrong file was imported')\n"
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the unpacked wheel, which a Python path can name: the dependencies are this environment's."""
     folder = tmp_path_factory.mktemp("wheel")
+    sources = folder / "sources"  # a copy: a build leaves its folder beside them, and packs what an earlier one left
+    for package in ("producer", "worker"):
+        shutil.copytree(ROOT / package, sources / package)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, sources)
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
-    subprocess.run([*command, "--wheel-dir", str(folder), str(ROOT)], check=True, capture_output=True)
+    subprocess.run([*command, "--wheel-dir", str(folder), str(sources)], check=True, capture_output=True)
     (wheel,) = folder.glob("tranquility-*.whl")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(folder / "site")

@@ -11,11 +11,12 @@ from tests.fakes.manifests import OTHER_NONCE, claim
 from tests.fakes.slot import Clock, silent
 from tests.fakes.storage import MemoryBlobs
 from tests.fakes.trainer import TinyRun, tiny_job
-from tests.fakes.trouble import Trouble, TroubledBlobs
+from tests.fakes.trouble import Trouble
 from worker import decisions, fence
 from worker.checkpoint import CheckpointStore
 from worker.committer import AGAIN_AFTER_FAILURE_S, Committer
 from worker.contract import names
+from worker.contract.through import BlobsThrough
 from worker.stop import StopRequest
 
 LONG_S = 30.0
@@ -26,7 +27,7 @@ class Bench:
 
     def __init__(self) -> None:
         self.job, self.runtime, self.trouble, self.memory = tiny_job(), HandRuntime(), Trouble(), MemoryBlobs(Clock())
-        blobs = TroubledBlobs(self.memory, self.trouble)
+        blobs = BlobsThrough(self.memory, self.trouble.through)
         self.claim = fence.create(blobs, self.runtime, claim(self.job), None)
         self.stop = StopRequest(self.runtime)
         self.run = TinyRun(self.job, lambda: None)

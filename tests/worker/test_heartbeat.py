@@ -6,11 +6,12 @@ from tests.fakes.hand_runtime import InlineRuntime
 from tests.fakes.manifests import OTHER_NONCE, claim
 from tests.fakes.slot import World, silent
 from tests.fakes.trainer import tiny_job
-from tests.fakes.trouble import Trouble, TroubledBlobs, TroubledQueue
+from tests.fakes.trouble import Trouble
 from worker import fence
 from worker.attempt import Attempt
 from worker.contract import names
 from worker.contract.settings import Durations
+from worker.contract.through import BlobsThrough, QueueThrough
 from worker.heartbeat import Heartbeat
 from worker.lease import Lease
 from worker.liveness import Liveness
@@ -26,9 +27,9 @@ class Beating:
         self.runtime, self.trouble, self.world = InlineRuntime(), Trouble(), World()
         self.job = tiny_job()
         self.world.enqueue(self.job)
-        jobs = TroubledQueue(self.world.jobs, self.trouble)
+        jobs = QueueThrough(self.world.jobs, self.trouble.through)
         self.slot = replace(
-            self.world.slot(blobs=TroubledBlobs(self.world.blobs, self.trouble), jobs=jobs, durations=DURATIONS),
+            self.world.slot(blobs=BlobsThrough(self.world.blobs, self.trouble.through), jobs=jobs, durations=DURATIONS),
             runtime=self.runtime,
             liveness=Liveness(self.runtime),
             stop=StopRequest(self.runtime),

@@ -5,8 +5,9 @@ import pytest
 from tests.fakes.hand_runtime import HandRuntime
 from tests.fakes.slot import Clock
 from tests.fakes.storage import MemoryQueue
-from tests.fakes.trouble import Trouble, TroubledQueue
+from tests.fakes.trouble import Trouble
 from worker.contract.errors import StorageUnavailable
+from worker.contract.through import QueueThrough
 from worker.lease import Lease
 
 
@@ -19,7 +20,7 @@ class Held:
         self.queue.send("job")
         message = self.queue.receive(120)
         assert message is not None
-        self.lease = Lease(TroubledQueue(self.queue, self.trouble), message, 120, self.runtime)
+        self.lease = Lease(QueueThrough(self.queue, self.trouble.through), message, 120, self.runtime)
 
 
 def test_a_renewal_hides_the_message_again_each_time() -> None:

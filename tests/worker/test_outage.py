@@ -6,12 +6,13 @@ import pytest
 
 from tests.fakes.slot import QUICK, World, run_until_idle
 from tests.fakes.trainer import TinyRun, straight_digest, tiny_job
-from tests.fakes.trouble import Trouble, TroubledBlobs, TroubledQueue
+from tests.fakes.trouble import Trouble
 from worker.contract import names
 from worker.contract.errors import AccessDenied, StorageError, StorageUnavailable
 from worker.contract.job import Job
 from worker.contract.queue import Message
 from worker.contract.result import Result
+from worker.contract.through import BlobsThrough, QueueThrough
 from worker.slot import Slot, Trainers
 
 ERRORS = [StorageUnavailable("An outage."), AccessDenied("The token has expired.")]
@@ -34,8 +35,8 @@ def slot_in(world: World, trouble: Trouble, job: Job, *, patient: bool, up_at: i
 
     return world.slot(
         trainers=Trainers(build=lambda job: Run(job, lambda: None), fingerprint={"cpu": "tiny"}),
-        blobs=TroubledBlobs(world.blobs, trouble),
-        jobs=TroubledQueue(world.jobs, trouble),
+        blobs=BlobsThrough(world.blobs, trouble.through),
+        jobs=QueueThrough(world.jobs, trouble.through),
         durations=PATIENT if patient else IMPATIENT,
     )
 
@@ -59,11 +60,11 @@ def test_a_worker_trains_on_through_a_short_outage_in_the_same_claim(error: Stor
     assert digest(world, job) == straight_digest(job)
 
 
-class UpWhenGivenUp(TroubledQueue):
+class UpWhenGivenUp(QueueThrough):
     """A queue that comes back with a receive: a worker receives only while it has no job, or has given it up."""
 
     def __init__(self, world: World, trouble: Trouble, after: int = 0) -> None:
-        super().__init__(world.jobs, trouble)
+        super().__init__(world.jobs, trouble.through)
         self._suffers_from = trouble
         self._after = after
         self.given_up = False

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 from tests.fakes.hand_runtime import InlineRuntime
 from tests.fakes.slot import World
-from tests.fakes.trouble import Trouble, TroubledBlobs
+from tests.fakes.trouble import Trouble
 from worker.contract import names
 from worker.contract.settings import Durations
+from worker.contract.through import BlobsThrough
 from worker.liveness import Liveness
 from worker.notify import Supervisor
 from worker.presence import Presence
@@ -34,7 +35,7 @@ class Present:
     def __init__(self) -> None:
         self.runtime, self.trouble, self.world, self.watchdog = InlineRuntime(), Trouble(), World(), Watchdog()
         self.slot = replace(
-            self.world.slot(blobs=TroubledBlobs(self.world.blobs, self.trouble), durations=DURATIONS),
+            self.world.slot(blobs=BlobsThrough(self.world.blobs, self.trouble.through), durations=DURATIONS),
             runtime=self.runtime,
             liveness=Liveness(self.runtime),
             stop=StopRequest(self.runtime),

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -194,8 +193,9 @@ def test_it_ends_when_its_parent_is_killed_and_loses_nothing(
     )
     with blob_service(target, credential) as blobs, queue_service(target, credential) as queues:
         prepare(blobs, queues)
-    killed_parent.send_signal(signal.SIGKILL)
-    # Starting waits for the old one, which still holds the folder while it writes.
+    killed_parent.kill()
+    killed_parent.wait()
+    # Starting waits for the old Azurite, which still holds the folder while it writes.
     with Azurite(azurite_home, tmp_path, certificates, ACCOUNT) as azurite:
         assert azurite.pid != node.pid
         node.wait(10)

@@ -13,7 +13,6 @@ from producer.sweep.hold import cancel, find_hold, pause, resume
 from producer.sweep.lifecycle import delete
 from tests.fakes.producing import (
     Gate,
-    GatedQueue,
     Killed,
     Storage,
     commit_all,
@@ -25,6 +24,7 @@ from tests.fakes.producing import (
 from worker.contract import names
 from worker.contract.errors import InputError, StorageUnavailable
 from worker.contract.plan import Plan, resolve
+from worker.contract.through import QueueThrough
 
 
 @pytest.fixture(autouse=True)
@@ -438,7 +438,7 @@ def unavailable() -> None:
 @pytest.mark.parametrize("after", [False, True])
 def test_what_went_out_before_an_error_is_recorded_and_not_sent_again(at: int, after: bool) -> None:
     storage = Storage()
-    queue = GatedQueue(storage.jobs, Gate(at, after, unavailable))
+    queue = QueueThrough(storage.jobs, Gate(at, after, unavailable).through)
     with pytest.raises(StorageUnavailable):
         send(replace(storage.session(), jobs=queue))
     send(storage.session())
