@@ -193,11 +193,12 @@ class Azurite:
         lines.put(None)
 
     def _release(self, process: subprocess.Popen[str]) -> None:
+        if process.stdin is not None:
+            process.stdin.close()  # ends whatever of it still runs: see with_parent.js
         if self._reader is not None:
             self._reader.join()
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                pipe.close()
+        if process.stdout is not None:
+            process.stdout.close()
 
     def _url(self, service: str, account: str) -> str:
         if self._process is None:

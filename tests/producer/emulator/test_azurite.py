@@ -232,27 +232,33 @@ def test_without_node_on_the_path_the_packaged_one_is_taken(tmp_path: Path) -> N
     assert int(version.stdout.split(".")[0]) >= 9
 
 
-@pytest.mark.parametrize("version", ["v18.20.1", "v9.0.0", "no version at all"])
+def put_node(folder: Path, script: str, npm: str = "exit 0") -> None:
+    for name, text in (("node", script), ("npm", npm)):
+        (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+        (folder / name).chmod(0o755)
+
+
+@pytest.mark.parametrize("version", ["18.20.1", "9.0.0", "no version at all"])
 def test_an_old_node_on_the_path_is_not_taken(version: str, tmp_path: Path) -> None:
-    for name in ("node", "npm"):
-        (tmp_path / name).write_text(f"#!/bin/sh\necho {version}\n")
-        (tmp_path / name).chmod(0o755)
+    put_node(tmp_path, f"echo {version}; echo {tmp_path}/node")
     assert find_node(str(tmp_path)).node.parent != tmp_path
 
 
 def test_a_recent_node_on_the_path_is_taken(tmp_path: Path) -> None:
-    for name in ("node", "npm"):
-        (tmp_path / name).write_text("#!/bin/sh\necho v20.0.0\n")
-        (tmp_path / name).chmod(0o755)
+    put_node(tmp_path, f"echo 20.0.0; echo {tmp_path}/node")
     assert find_node(str(tmp_path)).node.parent == tmp_path
+
+
+def test_of_a_script_that_runs_node_the_program_is_taken_so_that_it_gets_the_signals(tmp_path: Path) -> None:
+    packaged = find_node(str(tmp_path)).node
+    put_node(tmp_path, f'"{packaged}" "$@"\nexit $?')
+    assert find_node(str(tmp_path)).node == packaged.resolve()
 
 
 def test_a_failing_npm_is_quoted_and_leaves_nothing_that_looks_installed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, script in (("node", "echo v20.0.0"), ("npm", "echo npm error 404 no such package; exit 1")):
-        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
-        (tmp_path / name).chmod(0o755)
+    put_node(tmp_path, f"echo 20.0.0; echo {tmp_path}/node", npm="echo npm error 404 no such package; exit 1")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(EmulatorError, match="npm error 404 no such package"):
         install(tmp_path / "home")
