@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -31,6 +31,7 @@ from producer.emulator.serving import Endpoint, HttpHost
 from producer.emulator.states import Boot, Kill, Latencies, Problem, Vm
 from producer.emulator.tokens import DirectCredential, TokenAuthority
 from producer.emulator.units import InstanceSpec
+from producer.emulator.wake_runs import WakeRuns, here
 from worker.contract.azure import blob_service, queue_service
 from worker.contract.runtime import RealRuntime
 from worker.contract.settings import Target
@@ -41,10 +42,11 @@ SHORT_PATH = 40
 
 @dataclass(frozen=True)
 class FleetSettings:
-    """How fast this Azure is."""
+    """How fast this Azure is. Latencies are in real seconds; `time_scale` times the schedule of the wake."""
 
     latencies: Latencies = field(default_factory=lambda: Latencies(boot_s=2.0, delete_s=1.0, notice_s=30.0))
     arm: ArmSettings = field(default_factory=ArmSettings)
+    time_scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -104,16 +106,21 @@ class LocalFleet:
         settings: FleetSettings | None = None,
         faults: Faults | None = None,
         chance: Random | None = None,
+        say: Callable[[str], None] = lambda _: None,
     ) -> None:
         """`data_dir` keeps blobs, messages, ports, certificates and logs.
 
-        `build` says what runs on a VM; it is called, by the fleet's own thread, when the VM has booted.
+        `build` says what runs on a VM; it is called, by the fleet's own thread, when the VM has booted. `say` gets what
+        the wake did, by its thread.
         """
+        self.failed = threading.Event()
+        """Set when something has ended although it should run: see `problem`."""
         self.faults = faults or Faults()
         self._azurite_home = azurite_home
         self._data_dir = data_dir.absolute()
         self.deployment = deployment
         self._build = build
+        self._say = say
         self._settings = settings or FleetSettings()
         self._log = structlog.get_logger()
         self._clock = _Clock()
@@ -159,7 +166,9 @@ class LocalFleet:
     def problem(self) -> str:
         """What ended although it should run, or "": nobody can work on without its storage."""
         azurite = self._azurite
-        return "" if azurite is None or azurite.is_running else f"Azurite has ended: see {azurite.log_file}."
+        if azurite is None or azurite.is_running:
+            return ""
+        return f"Azurite, its storage, has ended by itself: see the last lines of {azurite.log_file}."
 
     def start(self) -> None:
         """Start everything at capacity 0; what was started is stopped again when something fails. It has one life.
@@ -198,7 +207,8 @@ class LocalFleet:
         self._data_dir.mkdir(parents=True, exist_ok=True)
         certificates = ensure_certificates(self._data_dir / "certificates", datetime.now(UTC))
         account = self.deployment.storage.account
-        azurite = Azurite(self._azurite_home, self._data_dir / "azurite", certificates, account)
+        data_dir = self._data_dir / "azurite"
+        azurite = Azurite(self._azurite_home, data_dir, certificates, account, ended=self.failed.set)
         azurite.start()
         undo.callback(azurite.stop)
         self._azurite = azurite
@@ -216,6 +226,7 @@ class LocalFleet:
             ca_file=certificates.ca_file,
         )
         self._prepare_storage(self._tokens)
+        self._start_wake(undo, certificates, self._tokens)
         driver = threading.Thread(target=self._drive, name="emulator-fleet", daemon=True)
         driver.start()
         undo.callback(self._end_driver, driver)
@@ -233,6 +244,22 @@ class LocalFleet:
         credential = DirectCredential(tokens, self.deployment.operator)
         with blob_service(target, credential) as blobs, queue_service(target, credential) as queues:
             prepare(blobs, queues, self.deployment.storage)
+
+    def _start_wake(self, undo: contextlib.ExitStack, certificates: Certificates, tokens: TokenAuthority) -> None:
+        wake, target, runtime = self.deployment.wake, self.deployment.target, RealRuntime()
+        if wake is None:
+            return
+        addresses = {
+            target["blob_endpoint"]: self.endpoints.blob_url,
+            target["queue_endpoint"]: self.endpoints.queue_url,
+            target["arm_endpoint"]: self.endpoints.arm_url,
+        }
+        local = replace(wake, workflow=here(wake.workflow, addresses, self._settings.time_scale))
+        runs = WakeRuns(local, tokens, certificates.ca_file, runtime, self._clock, self._say)
+        stop = runtime.event()
+        task = runtime.spawn("emulator-wake", lambda: runs.run(stop))
+        undo.callback(task.join)
+        undo.callback(stop.set)
 
     # The world of the model: what it wants started and killed is done here, by one thread
 

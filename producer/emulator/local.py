@@ -6,10 +6,12 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from producer.emulator.arm import ArmSettings
 from producer.emulator.azurite import install, is_installed
 from producer.emulator.deployment import committed_snapshot, deployed
+from producer.emulator.errors import EmulatorError
 from producer.emulator.fleet import FleetSettings, LocalFleet, Machine
 from producer.emulator.machine import MachineImage, at_this_pace
 from producer.emulator.states import Latencies
@@ -55,8 +57,8 @@ def local_fleet(options: LocalOptions, say: Callable[[str], None]) -> Iterator[t
         return image.spec(machine, fleet.endpoints)
 
     latencies = Latencies(boot_s=options.boot_s, delete_s=1.0, notice_s=options.notice_s)
-    settings = FleetSettings(latencies, ArmSettings(throttle_speed=1 / options.time_scale))
-    fleet = LocalFleet(home, DATA, deployment, build, settings)
+    settings = FleetSettings(latencies, ArmSettings(throttle_speed=1 / options.time_scale), options.time_scale)
+    fleet = LocalFleet(home, DATA, deployment, build, settings, say=say)
     with fleet:
         LOCAL_TARGET.write_bytes(at_this_pace(fleet.operator_target, options.time_scale).canonical())
         try:
@@ -76,6 +78,12 @@ def scaling(session: Session, say: Callable[[TickReport], None]) -> Iterator[Non
     finally:
         stop.set()
         task.join()
+
+
+def wait_for_the_end(fleet: LocalFleet) -> NoReturn:
+    """Wait until the fleet cannot go on. Raises EmulatorError with the reason."""
+    fleet.failed.wait()
+    raise EmulatorError(fleet.problem)
 
 
 def azurite_home(say: Callable[[str], None]) -> Path:

@@ -244,7 +244,9 @@ def test_a_fleet_says_when_its_storage_has_ended(
 ) -> None:
     assert fleet.problem == ""
     monkeypatch.setattr(fleet, "_azurite", Azurite(azurite_home, tmp_path, local_ca, "ended"))
-    assert fleet.problem == f"Azurite has ended: see {tmp_path / 'azurite.log'}."
+    assert (
+        fleet.problem == f"Azurite, its storage, has ended by itself: see the last lines of {tmp_path / 'azurite.log'}."
+    )
 
 
 def test_nothing_of_the_fleet_listens_beyond_loopback(fleet: LocalFleet) -> None:
