@@ -20,6 +20,7 @@ from producer.emulator.azurite.installation import find_node
 from producer.emulator.azurite.prepare import prepare
 from producer.emulator.certificates import Certificates
 from producer.emulator.errors import EmulatorError, FolderInUse
+from tests.fakes.deployed import STORAGE
 from worker.contract.azure import blob_service, queue_service
 from worker.contract.settings import Target
 
@@ -63,7 +64,7 @@ def test_each_test_has_an_account_of_its_own(storage: Target, credential: TokenC
 def test_preparing_twice_keeps_what_is_there(storage: Target, credential: TokenCredential) -> None:
     with blob_service(storage, credential) as blobs, queue_service(storage, credential) as queues:
         blobs.get_blob_client("sweeps", "a").upload_blob(b"kept")
-        prepare(blobs, queues)
+        prepare(blobs, queues, STORAGE)
         assert blobs.get_blob_client("sweeps", "a").download_blob().readall() == b"kept"
 
 
@@ -109,7 +110,7 @@ def restarted(
         with Azurite(azurite_home, folder, local_ca, ACCOUNT) as azurite:
             target = target_of(azurite, local_ca)
             with blob_service(target, credential) as blobs, queue_service(target, credential) as queues:
-                prepare(blobs, queues)
+                prepare(blobs, queues, STORAGE)
                 blobs.get_blob_client("sweeps", "plan").upload_blob(b"the last write")
                 queues.get_queue_client("jobs").send_message("the last message", time_to_live=-1)
         with Azurite(azurite_home, folder, local_ca, ACCOUNT) as azurite:
@@ -192,7 +193,7 @@ def test_it_ends_when_its_parent_is_killed_and_loses_nothing(
         ca_file=certificates.ca_file,
     )
     with blob_service(target, credential) as blobs, queue_service(target, credential) as queues:
-        prepare(blobs, queues)
+        prepare(blobs, queues, STORAGE)
     killed_parent.kill()
     killed_parent.wait()
     # Starting waits for the old Azurite, which still holds the folder while it writes.
