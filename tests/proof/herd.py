@@ -1,0 +1,198 @@
+"""Worker processes by the dozen, forked from one parent that has imported torch: seconds each would need otherwise.
+
+`python -m tests.proof.herd FOLDER` is that parent. It does what the lines of its standard input say, one JSON object
+each, and answers with one line; when the input ends, so do it and all its workers. `Herd` is its other end.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from producer.emulator.tokens import DirectCredential, Identity, TokenAuthority
+from worker.__main__ import THREADS
+from worker.contract.job import Job, decode
+from worker.contract.runtime import RealRuntime
+from worker.contract.settings import Durations, Target, WorkerSettings
+
+ROOT = Path(__file__).parents[2]
+KEY = "the key of the tests, of 32 bytes or more"
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A running worker process."""
+
+    vm: str
+    pid: int
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        os.kill(self.pid, number)
+
+
+class Herd:
+    """The parent, as a test sees it. Its methods may be called from any thread."""
+
+    def __init__(self, folder: Path, identity: Identity, durations: Durations) -> None:
+        self._folder = folder
+        self._told = {"identity": asdict(identity), "durations": durations.model_dump()}
+        self._one_at_a_time = threading.Lock()
+        self._started = 0
+
+    def __enter__(self) -> Self:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        (self._folder / "told.json").write_text(json.dumps(self._told))
+        self._log = (self._folder / "herd.log").open("w")
+        self._parent = subprocess.Popen(
+            [sys.executable, "-m", "tests.proof.herd", str(self._folder)],
+            cwd=ROOT,
+            env={**os.environ, **dict.fromkeys(THREADS, "1")},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+        )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            self._parent.communicate()
+        self._log.close()
+
+    def start(self, target: Target) -> Worker:
+        """Start a worker on a VM of its own."""
+        with self._one_at_a_time:
+            self._started += 1
+            vm = f"vm{self._started:04d}"
+            answer = self._ask({"start": vm, "target": target.model_dump(mode="json")})
+        return Worker(vm, answer["pid"])
+
+    def end(self, worker: Worker) -> None:
+        """Kill a worker as a power cut does, and wait until it is gone."""
+        worker.signal(signal.SIGKILL)
+        with self._one_at_a_time:
+            self._ask({"reap": worker.pid})
+
+    def straight(self, job: Job) -> str:
+        """Return the digest of the job trained in one go, without storage."""
+        with self._one_at_a_time:
+            return str(self._ask({"straight": job.encode()})["digest"])
+
+    def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
+        assert self._parent.stdin is not None
+        assert self._parent.stdout is not None
+        self._parent.stdin.write(json.dumps(question) + "\n")
+        self._parent.stdin.flush()
+        line = self._parent.stdout.readline()
+        assert line, f"the herd has ended: see {self._folder}/herd.log"
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+
+# ---- the parent ------------------------------------------------------------------------------------------------------
+
+
+def main(folder: Path) -> None:
+    """Do what is asked until the input ends."""
+    from worker.sac_trainers import sac_trainers
+
+    sac_trainers()  # imports torch, and asks it about this machine
+    told = json.loads((folder / "told.json").read_text())
+    alive: set[int] = set()
+    try:
+        for line in sys.stdin:
+            print(json.dumps(_answer(json.loads(line), told, folder, alive)), flush=True)
+    finally:
+        for pid in alive:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+
+
+def _answer(question: dict[str, Any], told: dict[str, Any], folder: Path, alive: set[int]) -> dict[str, Any]:
+    if "start" in question:
+        vm = question["start"]
+        target = Target.model_validate(question["target"])
+        pid = _fork(folder / f"{vm}.log", lambda: _work(told, target, folder, vm))
+        alive.add(pid)
+        return {"vm": vm, "pid": pid}
+    if "reap" in question:
+        os.waitpid(question["reap"], 0)
+        alive.remove(question["reap"])
+        return {}
+    report = folder / "straight.txt"
+    pid = _fork(folder / "straight.log", lambda: _train(decode(question["straight"]), report))
+    _, status = os.waitpid(pid, 0)
+    if status != 0:
+        raise SystemExit(f"a straight run ended with status {status}")
+    return {"digest": report.read_text()}
+
+
+def _fork(log: Path, work: Callable[[], int]) -> int:
+    """Run `work` in a child whose input and output are not the parent's; return its pid."""
+    pid = os.fork()
+    if pid:
+        return pid
+    with log.open("w") as file:
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+        status = 1
+        try:
+            status = work()
+        except BaseException:
+            traceback.print_exc()
+            raise
+        finally:
+            sys.stderr.flush()
+            os._exit(status)
+
+
+def _work(told: dict[str, Any], target: Target, folder: Path, vm: str) -> int:
+    from worker.notify import Supervisor
+    from worker.run import assemble, run_assembled
+    from worker.stop import StopRequest
+
+    runtime_directory = folder / vm
+    runtime_directory.mkdir()
+    os.environ["RUNTIME_DIRECTORY"] = str(runtime_directory)
+    authority = TokenAuthority(KEY.encode(), lambda: datetime.now(UTC))
+    identity = DirectCredential(authority, Identity(**told["identity"]))
+    settings = WorkerSettings(target=Path(), vm=vm, durations=Durations.model_validate(told["durations"]))
+    runtime = RealRuntime()
+    slot = assemble(settings, target, identity, 0, runtime, StopRequest(runtime))
+    return run_assembled(slot, Supervisor({}), booted_s=0.0)
+
+
+def _train(job: Job, report: Path) -> int:
+    from worker.training.trainer import SacRun
+
+    report.write_text(SacRun(job).train(lambda _: None, lambda: None).state_digest)
+    return 0
+
+
+@contextlib.contextmanager
+def workers(herd: Herd, target: Target, count: int) -> Iterator[list[Worker]]:
+    """Keep a list of so many workers; whoever is in it at the end is ended."""
+    here = [herd.start(target) for _ in range(count)]
+    try:
+        yield here
+    finally:
+        for worker in here:
+            herd.end(worker)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
