@@ -22,6 +22,7 @@ from producer.sweep.planning import plan_file
 from producer.sweep.plans import read_plan
 from producer.sweep.preview import STEPS_PER_SECOND, document, preview
 from producer.sweep.targets import Meant, meant
+from producer.target.release import check_jobs_can_run
 from worker.contract.errors import InputError
 from worker.contract.plans import find_plan
 
@@ -106,6 +107,7 @@ class Commands:
             self._show(as_json, document(planned, steps_per_second), *preview(planned, steps_per_second))
             return
         session = self._session(target)
+        check_jobs_can_run(session)
         for note in planned.notes:
             say(note)
         with bar("sending") as told:
