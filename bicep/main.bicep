@@ -125,6 +125,7 @@ var laptopTarget = {
   max_instances: maxInstances
   slots_per_instance: vms.slotsPerInstance
   vm_size: vms.sizes[0]
+  wake: wakeIsOn ? names.wake : ''
 }
 var vmTarget = union(laptopTarget, { identity_id: identityId })
 var allTags = union(tags, { application: 'tranquility' })

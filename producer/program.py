@@ -31,7 +31,8 @@ def close_enqueue(session: Session, say: Callable[[str], None]) -> None:
     for trouble in (report.held, report.refused, report.problem):
         if trouble and not report.enough:
             say(f"The set may be too small: {trouble}")
-    say("VMs that are evicted are replaced while `tranquility scale --watch` or `local up` runs, and not without it.")
+    if not session.target.wake:
+        say("No wake runs here: VMs that are evicted are replaced only while `tranquility scale --watch` runs.")
 
 
 sweep.register(app, after=close_enqueue)

@@ -14,6 +14,7 @@ from producer.emulator.azurite import Azurite, install, is_installed
 from producer.emulator.azurite.prepare import prepare
 from producer.emulator.certificates import Certificates, ensure_certificates
 from producer.emulator.tokens import DirectCredential, Identity, TokenAuthority
+from tests.fakes.deployed import STORAGE
 from worker.contract.azure import blob_service, queue_service
 from worker.contract.settings import Target
 
@@ -92,5 +93,5 @@ def storage(
         ca_file=local_ca.ca_file,
     )
     with blob_service(target, credential) as blobs, queue_service(target, credential) as queues:
-        prepare(blobs, queues)
+        prepare(blobs, queues, STORAGE)
     return target

@@ -1,34 +1,21 @@
-"""Which jobs a sweep's plan names: read where a message has no manifest yet, and kept for the next message."""
+"""Whether a sweep's plan names a job: asked where a message has no manifest (rule 7 of docs/protocol.md)."""
 
-from pydantic import ValidationError
-
-from worker.contract import names
-from worker.contract.errors import StorageUnavailable
+from worker.contract.errors import InputError, StorageUnavailable
 from worker.contract.job import Job
-from worker.contract.plan import Plan
+from worker.contract.plans import PlanReader
 from worker.contract.records import BlobStore
 
 
 class Plans:
-    """Reads plans. A job that is named once stays named, so only a miss asks the storage again."""
+    """Asks the storage each time, for a sweep may have been deleted since: its messages must not train."""
 
     def __init__(self, blobs: BlobStore) -> None:
-        self._blobs = blobs
-        self._known: dict[str, frozenset[str]] = {}
+        self._reader = PlanReader(blobs)
 
     def names(self, job: Job) -> bool:
         """Return whether the plan of its sweep names `job`. Raises StorageError."""
-        if job.id in self._known.get(job.sweep, frozenset()):
-            return True
-        self._known[job.sweep] = self._read(job.sweep)
-        return job.id in self._known[job.sweep]
-
-    def _read(self, sweep: str) -> frozenset[str]:
-        found = self._blobs.get(names.SWEEPS, names.plan(sweep))
-        if found is None:
-            return frozenset()
         try:
-            plan = Plan.model_validate_json(found.body)
-        except ValidationError as error:
-            raise StorageUnavailable(f"The plan of {sweep} cannot be read by this release.") from error
-        return frozenset() if plan.deleted else frozenset(plan.by_id)
+            found = self._reader.find(job.sweep)
+        except InputError as error:
+            raise StorageUnavailable(error.detail) from error
+        return found is not None and not found.plan.deleted and job.id in found.plan.by_id

@@ -131,6 +131,8 @@ type target = {
   slots_per_instance: int
   @description('Size of a VM, the first one of a mix: what costs are reckoned with.')
   vm_size: string
+  @description('Name of the wake; empty when it is off.')
+  wake: string
 }
 
 @export()

@@ -1,6 +1,7 @@
 """`tranquility local …`: the whole product on this machine, with no Azure account."""
 
 import signal
+from contextlib import nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -32,24 +33,36 @@ def register(app: typer.Typer) -> None:
 
 
 @group.command(epilog="Example: tranquility local up --instances 2")
-def up(instances: Instances = None, slots: Slots = 1, time_scale: TimeScale = 0.1, notice: Notice = 10.0) -> None:
-    """Start Azurite, the emulated scale set and the loop that scales it; Ctrl-C ends all of it.
+def up(
+    instances: Instances = None,
+    slots: Slots = 1,
+    time_scale: TimeScale = 0.1,
+    notice: Notice = 10.0,
+    scale: Annotated[
+        bool,
+        typer.Option(
+            help="Run the loop that scales the set. Without it only the wake does, as when a laptop is closed."
+        ),
+    ] = True,
+) -> None:
+    """Start Azurite, the emulated scale set, its wake and the loop that scales it; Ctrl-C ends all of it.
 
     Its data stays in .tranquility/local: `local up` in the same folder finds its sweeps again.
     """
-    from producer.emulator.local import LocalOptions, default_instances, local_fleet, scaling
+    from producer.emulator.local import LocalOptions, default_instances, local_fleet, scaling, wait_for_the_end
 
     console = Console()
     options = LocalOptions(instances or default_instances(), slots, time_scale, notice)
     told = Told(console)
     stop_on_term()
     try:
-        with local_fleet(options, console.print) as (_, session), scaling(session, told.tell):
+        with local_fleet(options, told.say) as (fleet, session):
             console.print(
                 f"Up: at most {options.instances} instances of {slots} worker(s), {LOCAL_TARGET}. "
                 "In another terminal of this folder: tranquility enqueue examples/lunar.yaml. Ctrl-C ends it."
             )
-            session.runtime.wait(session.runtime.event())
+            with scaling(session, told.tell) if scale else nullcontext():
+                wait_for_the_end(fleet)
     except KeyboardInterrupt:
         console.print("Ended; nothing is left running. The sweeps stay, and go on at the next local up.")
 

@@ -19,10 +19,11 @@ from producer.sweep.enqueue import Enqueued, NotConfirmed, enqueue
 from producer.sweep.parallel import Progress as Told
 from producer.sweep.patience import patient
 from producer.sweep.planning import plan_file
-from producer.sweep.plans import find_plan, read_plan
+from producer.sweep.plans import read_plan
 from producer.sweep.preview import STEPS_PER_SECOND, document, preview
 from producer.sweep.targets import Meant, meant
 from worker.contract.errors import InputError
+from worker.contract.plans import find_plan
 
 Say = Callable[[str], None]
 OpenSession = Callable[[Path | None], Session]
@@ -163,7 +164,7 @@ class Commands:
     def delete(self, sweep: Sweep, yes: Yes = False, as_json: AsJson = False, target: TargetFile = None) -> None:
         """Remove a sweep whose jobs have all ended, with its results, models and logs."""
         session = self._session(target)
-        if find_plan(session, sweep) is not None:
+        if find_plan(session.blobs, sweep) is not None:
             question = f"Delete {sweep} with its results, models and logs{_owner(session, sweep)}?"
             if not asking(yes)(question):
                 raise NotConfirmed(f"{sweep} stays as it is.")
@@ -277,7 +278,7 @@ def say(line: str) -> None:
 
 def _owner(session: Session, sweep: str) -> str:
     """Return who enqueued a sweep, as part of a question, if that is somebody else."""
-    owner = read_plan(session, sweep).plan.enqueued_by
+    owner = read_plan(session.blobs, sweep).plan.enqueued_by
     return f", which was enqueued by {owner or 'somebody else'}" if owner != session.user else ""
 
 

@@ -1,5 +1,6 @@
 """The JSON that Azure Resource Manager shows of the scale set, its VMs and its operations (API 2026-04-01)."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -20,14 +21,21 @@ def scale_set(model: ScaleSetModel) -> Document:
         "name": description.name,
         "type": "Microsoft.Compute/virtualMachineScaleSets",
         "etag": etag,
-        "sku": resource["sku"] | {"capacity": capacity},
-        "properties": resource["properties"]
+        "sku": resource["sku"] | {"tier": "Standard", "capacity": capacity},
+        "properties": _shown(resource["properties"])
         | {
             "provisioningState": "Updating" if updating else "Succeeded",
             "uniqueId": model.unique_id,
             "timeCreated": timestamp(model.created),
         },
     }
+
+
+def _shown(properties: Mapping[str, Any]) -> Document:
+    """The properties that Azure shows of what it was sent: custom data is for the VMs alone."""
+    profile = properties["virtualMachineProfile"]
+    machine = {key: value for key, value in profile["osProfile"].items() if key != "customData"}
+    return {**properties, "virtualMachineProfile": {**profile, "osProfile": machine}}
 
 
 def vm(description: SetDescription, shown: Vm, *, instance_view: bool) -> Document:

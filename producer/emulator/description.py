@@ -1,5 +1,6 @@
-"""What the emulated scale set is: the one value that says so, in the words of its ARM resource."""
+"""What the emulated scale set is: its ARM resource, as the template of bicep/ deploys it (see `deployment`)."""
 
+from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +12,8 @@ from producer.emulator.tokens import Identity
 class SetDescription:
     """A Flexible scale set of spot VMs, as deployed; its capacity is not part of it.
 
-    `resource` is the ARM resource (`location`, `tags`, `sku`, `identity`, `properties`), without anything that the
-    service itself adds. `identity` is the user-assigned identity that its VMs get tokens for.
+    `resource` is the ARM resource (`location`, `tags`, `sku`, `identity`, `properties`) as it was sent, without what
+    the service itself adds. `identity` is the user-assigned identity that its VMs get tokens for.
     """
 
     subscription_id: str
@@ -57,28 +58,7 @@ class SetDescription:
         profile: Mapping[str, Any] = self.resource["properties"]["virtualMachineProfile"]
         return profile
 
-
-def spot_set(location: str, vm_size: str, identity: Identity, tags: Mapping[str, str]) -> Mapping[str, Any]:
-    """The resource of a set as this project deploys it: Flexible, Spot, evicted by deletion, never for its price."""
-    return {
-        "location": location,
-        "tags": dict(tags),
-        "sku": {"name": vm_size, "tier": "Standard"},
-        "identity": {
-            "type": "UserAssigned",
-            "userAssignedIdentities": {
-                identity.resource_id: {"clientId": identity.client_id, "principalId": identity.principal_id}
-            },
-        },
-        "properties": {
-            "orchestrationMode": "Flexible",
-            "platformFaultDomainCount": 1,
-            "singlePlacementGroup": False,
-            "upgradePolicy": {"mode": "Manual"},
-            "virtualMachineProfile": {
-                "priority": "Spot",
-                "evictionPolicy": "Delete",
-                "billingProfile": {"maxPrice": -1},
-            },
-        },
-    }
+    @property
+    def custom_data(self) -> bytes:
+        """What cloud-init finds on each of its VMs; empty where nothing was deployed for it."""
+        return b64decode(self.profile.get("osProfile", {}).get("customData", ""))

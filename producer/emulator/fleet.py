@@ -6,12 +6,12 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import structlog
 
@@ -20,7 +20,7 @@ from producer.emulator.azurite import Azurite
 from producer.emulator.azurite.prepare import prepare
 from producer.emulator.certificates import Certificates, ensure_certificates
 from producer.emulator.control import eviction_route
-from producer.emulator.description import SetDescription
+from producer.emulator.deployment import Deployment
 from producer.emulator.errors import EmulatorError
 from producer.emulator.faults import Faults
 from producer.emulator.imds import VmMetadata, operator_app
@@ -29,8 +29,9 @@ from producer.emulator.model import ScaleSetModel
 from producer.emulator.ports import RememberedPorts, bind_loopback
 from producer.emulator.serving import Endpoint, HttpHost
 from producer.emulator.states import Boot, Kill, Latencies, Problem, Vm
-from producer.emulator.tokens import DirectCredential, Identity, TokenAuthority
+from producer.emulator.tokens import DirectCredential, TokenAuthority
 from producer.emulator.units import InstanceSpec
+from producer.emulator.wake_runs import WakeRuns, here
 from worker.contract.azure import blob_service, queue_service
 from worker.contract.runtime import RealRuntime
 from worker.contract.settings import Target
@@ -41,11 +42,11 @@ SHORT_PATH = 40
 
 @dataclass(frozen=True)
 class FleetSettings:
-    """How fast this Azure is, and what its storage account is called."""
+    """How fast this Azure is. Latencies are in real seconds; `time_scale` times the schedule of the wake."""
 
     latencies: Latencies = field(default_factory=lambda: Latencies(boot_s=2.0, delete_s=1.0, notice_s=30.0))
     arm: ArmSettings = field(default_factory=ArmSettings)
-    account: str = "tranquility"
+    time_scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -57,26 +58,19 @@ class Endpoints:
     arm_url: str
     operator_imds_url: str
     ca_file: Path
-    subscription_id: str
-    resource_group: str
-    scale_set: str
-    location: str
 
-    def target(self, imds_url: str, identity_id: str = "") -> Target:
-        """The target of someone who gets tokens at `imds_url`, as this identity."""
-        return Target(
-            kind="local",
-            subscription_id=self.subscription_id,
-            resource_group=self.resource_group,
-            scale_set=self.scale_set,
-            location=self.location,
-            blob_endpoint=self.blob_url,
-            queue_endpoint=self.queue_url,
-            arm_endpoint=self.arm_url,
-            identity_id=identity_id,
-            imds_endpoint=imds_url,
-            ca_file=self.ca_file,
-        )
+    def target(self, deployed: Mapping[str, Any], imds_url: str) -> Target:
+        """The target that was deployed, at these addresses, for someone who gets tokens at `imds_url`."""
+        here = {
+            "kind": "local",
+            "blob_endpoint": self.blob_url,
+            "queue_endpoint": self.queue_url,
+            "arm_endpoint": self.arm_url,
+            "imds_endpoint": imds_url,
+            "ca_file": self.ca_file,
+            "vm_size": "",  # what a VM of this machine costs is in no price table
+        }
+        return Target.model_validate({**deployed, **here})
 
 
 @dataclass(frozen=True)
@@ -107,29 +101,33 @@ class LocalFleet:
         self,
         azurite_home: Path,
         data_dir: Path,
-        description: SetDescription,
-        operator: Identity,
+        deployment: Deployment,
         build: Callable[[Machine], InstanceSpec],
         settings: FleetSettings | None = None,
         faults: Faults | None = None,
         chance: Random | None = None,
+        say: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """`data_dir` keeps blobs, messages, ports, certificates and logs. `operator` is the person's own identity.
+        """`data_dir` keeps blobs, messages, ports, certificates and logs.
 
-        `build` says what runs on a VM; it is called, by the fleet's own thread, when the VM has booted.
+        `build` says what runs on a VM; it is called, by the fleet's own thread, when the VM has booted. `say` gets what
+        the wake did, by its thread.
         """
+        self.failed = threading.Event()
+        """Set when something has ended although it should run: see `problem`."""
         self.faults = faults or Faults()
         self._azurite_home = azurite_home
         self._data_dir = data_dir.absolute()
-        self._operator = operator
+        self.deployment = deployment
         self._build = build
+        self._say = say
         self._settings = settings or FleetSettings()
         self._log = structlog.get_logger()
         self._clock = _Clock()
         self._wake = threading.Event()
         self._changed = threading.Condition()
         self.model = ScaleSetModel(
-            description,
+            deployment.scale_set,
             self._settings.latencies,
             self.faults,
             self._clock,
@@ -156,7 +154,7 @@ class LocalFleet:
     @property
     def operator_target(self) -> Target:
         """The target of the person's own commands."""
-        return self.endpoints.target(self.endpoints.operator_imds_url)
+        return self.endpoints.target(self.deployment.target, self.endpoints.operator_imds_url)
 
     @property
     def instances(self) -> Mapping[str, Instance]:
@@ -168,7 +166,9 @@ class LocalFleet:
     def problem(self) -> str:
         """What ended although it should run, or "": nobody can work on without its storage."""
         azurite = self._azurite
-        return "" if azurite is None or azurite.is_running else f"Azurite has ended: see {azurite.log_file}."
+        if azurite is None or azurite.is_running:
+            return ""
+        return f"Azurite, its storage, has ended by itself: see the last lines of {azurite.log_file}."
 
     def start(self) -> None:
         """Start everything at capacity 0; what was started is stopped again when something fails. It has one life.
@@ -206,8 +206,9 @@ class LocalFleet:
     def _start(self, undo: contextlib.ExitStack) -> None:
         self._data_dir.mkdir(parents=True, exist_ok=True)
         certificates = ensure_certificates(self._data_dir / "certificates", datetime.now(UTC))
-        account = self._settings.account
-        azurite = Azurite(self._azurite_home, self._data_dir / "azurite", certificates, account)
+        account = self.deployment.storage.account
+        data_dir = self._data_dir / "azurite"
+        azurite = Azurite(self._azurite_home, data_dir, certificates, account, ended=self.failed.set)
         azurite.start()
         undo.callback(azurite.stop)
         self._azurite = azurite
@@ -217,36 +218,48 @@ class LocalFleet:
         self._http.start()
         undo.callback(self._http.stop)
         arm_url, imds_url = self._serve(certificates, self._tokens)
-        description = self.model.description
         self._endpoints = Endpoints(
             blob_url=azurite.blob_url(account),
             queue_url=azurite.queue_url(account),
             arm_url=arm_url,
             operator_imds_url=imds_url,
             ca_file=certificates.ca_file,
-            subscription_id=description.subscription_id,
-            resource_group=description.resource_group,
-            scale_set=description.name,
-            location=description.location,
         )
         self._prepare_storage(self._tokens)
+        self._start_wake(undo, certificates, self._tokens)
         driver = threading.Thread(target=self._drive, name="emulator-fleet", daemon=True)
         driver.start()
         undo.callback(self._end_driver, driver)
 
     def _serve(self, certificates: Certificates, tokens: TokenAuthority) -> tuple[str, str]:
         ports = RememberedPorts(self._data_dir)
-        control = eviction_route(self.model, tokens, self._operator.principal_id)
+        control = eviction_route(self.model, tokens, self.deployment.operator.principal_id)
         arm = ArmApp(self.model, tokens, self.faults, self._clock, self._settings.arm, [control])
         arm_endpoint = self._http.serve(arm.app, ports.bind("arm"), certificates)
-        imds = operator_app(tokens, self._operator, self.faults)
+        imds = operator_app(tokens, self.deployment.operator, self.faults)
         return arm_endpoint.url, self._http.serve(imds, ports.bind("imds")).url
 
     def _prepare_storage(self, tokens: TokenAuthority) -> None:
         target = self.operator_target
-        credential = DirectCredential(tokens, self._operator)
+        credential = DirectCredential(tokens, self.deployment.operator)
         with blob_service(target, credential) as blobs, queue_service(target, credential) as queues:
-            prepare(blobs, queues)
+            prepare(blobs, queues, self.deployment.storage)
+
+    def _start_wake(self, undo: contextlib.ExitStack, certificates: Certificates, tokens: TokenAuthority) -> None:
+        wake, target, runtime = self.deployment.wake, self.deployment.target, RealRuntime()
+        if wake is None:
+            return
+        addresses = {
+            target["blob_endpoint"]: self.endpoints.blob_url,
+            target["queue_endpoint"]: self.endpoints.queue_url,
+            target["arm_endpoint"]: self.endpoints.arm_url,
+        }
+        local = replace(wake, workflow=here(wake.workflow, addresses, self._settings.time_scale))
+        runs = WakeRuns(local, tokens, certificates.ca_file, runtime, self._clock, self._say)
+        stop = runtime.event()
+        task = runtime.spawn("emulator-wake", lambda: runs.run(stop))
+        undo.callback(task.join)
+        undo.callback(stop.set)
 
     # The world of the model: what it wants started and killed is done here, by one thread
 

@@ -3,26 +3,23 @@
 import contextlib
 import os
 import sys
-import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from producer.emulator.arm import ArmSettings
 from producer.emulator.azurite import install, is_installed
-from producer.emulator.description import SetDescription, spot_set
+from producer.emulator.deployment import committed_snapshot, deployed
+from producer.emulator.errors import EmulatorError
 from producer.emulator.fleet import FleetSettings, LocalFleet, Machine
-from producer.emulator.machine import MachineImage
+from producer.emulator.machine import MachineImage, at_this_pace
 from producer.emulator.states import Latencies
-from producer.emulator.tokens import Identity
 from producer.emulator.units import InstanceSpec
 from producer.fleet.scaler import TickReport, open_scaler
 from producer.session import HOME, LOCAL_TARGET, Session, open_session
 from producer.sweep.audit import audit
 
-SUBSCRIPTION = "00000000-0000-4000-8000-000000000001"
-TENANT = "00000000-0000-4000-8000-000000000002"
-GROUP = "tranquility-local"
 DATA = HOME / "local"
 
 
@@ -52,19 +49,18 @@ def local_fleet(options: LocalOptions, say: Callable[[str], None]) -> Iterator[t
     Raises EmulatorError, InputError.
     """
     home = options.azurite or azurite_home(say)
-    image = MachineImage(options.slots, options.time_scale, options.instances, release="local")
-    description = scale_set(options)
+    deployment = deployed(committed_snapshot(), options.instances, options.slots)
+    image = MachineImage(deployment.vm_target, options.time_scale)
     fleet: LocalFleet
 
     def build(machine: Machine) -> InstanceSpec:
-        return image.spec(machine, fleet.endpoints, description.identity.resource_id)
+        return image.spec(machine, fleet.endpoints)
 
     latencies = Latencies(boot_s=options.boot_s, delete_s=1.0, notice_s=options.notice_s)
-    settings = FleetSettings(latencies, ArmSettings(throttle_speed=1 / options.time_scale))
-    fleet = LocalFleet(home, DATA, description, identity("operator"), build, settings)
+    settings = FleetSettings(latencies, ArmSettings(throttle_speed=1 / options.time_scale), options.time_scale)
+    fleet = LocalFleet(home, DATA, deployment, build, settings, say=say)
     with fleet:
-        target = image.target(fleet.endpoints, fleet.endpoints.operator_imds_url)
-        LOCAL_TARGET.write_bytes(target.canonical())
+        LOCAL_TARGET.write_bytes(at_this_pace(fleet.operator_target, options.time_scale).canonical())
         try:
             yield fleet, open_session(LOCAL_TARGET)
         finally:
@@ -84,6 +80,12 @@ def scaling(session: Session, say: Callable[[TickReport], None]) -> Iterator[Non
         task.join()
 
 
+def wait_for_the_end(fleet: LocalFleet) -> NoReturn:
+    """Wait until the fleet cannot go on. Raises EmulatorError with the reason."""
+    fleet.failed.wait()
+    raise EmulatorError(fleet.problem)
+
+
 def azurite_home(say: Callable[[str], None]) -> Path:
     """Return the folder that Azurite is installed in: the environment's, or this folder's, installed now."""
     environment = Path(sys.prefix) / "azurite"
@@ -94,27 +96,3 @@ def azurite_home(say: Callable[[str], None]) -> Path:
         say("Installing Azurite, the storage emulator (once)")
         install(here)
     return here
-
-
-def scale_set(options: LocalOptions) -> SetDescription:
-    """Return the emulated scale set: Flexible, spot, policy Delete."""
-    workers = identity("workers")
-    return SetDescription(
-        subscription_id=SUBSCRIPTION,
-        resource_group=GROUP,
-        name="tranq-set",
-        identity=workers,
-        resource=spot_set("local", "Standard_Local", workers, {"tranquility-max-instances": str(options.instances)}),
-    )
-
-
-def identity(name: str) -> Identity:
-    """Return an identity of the emulated tenant; the same at every start."""
-    group = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}"
-    return Identity(
-        name=name,
-        resource_id=f"{group}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/{name}",
-        client_id=str(uuid.uuid5(uuid.NAMESPACE_URL, f"tranquility/{name}/client")),
-        principal_id=str(uuid.uuid5(uuid.NAMESPACE_URL, f"tranquility/{name}/principal")),
-        tenant_id=TENANT,
-    )

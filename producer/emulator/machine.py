@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from producer.emulator.fleet import Endpoints, Machine
 from producer.emulator.units import InstanceSpec, Process
@@ -19,28 +20,17 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class MachineImage:
-    """Says what every VM of the set runs."""
+    """Says what every VM of the set runs: as many slots as its target has, of the code that runs here."""
 
-    slots: int
+    vm_target: Mapping[str, Any]
+    """What custom data gives a VM."""
     time_scale: float
-    max_instances: int
-    release: str
 
-    def target(self, endpoints: Endpoints, imds_url: str, identity_id: str = "") -> Target:
-        """Return the target of whoever gets tokens at `imds_url`."""
-        return endpoints.target(imds_url, identity_id).model_copy(
-            update={
-                "slots_per_instance": self.slots,
-                "max_instances": self.max_instances,
-                "time_scale": self.time_scale,
-                "release": self.release,
-            }
-        )
-
-    def spec(self, machine: Machine, endpoints: Endpoints, identity_id: str) -> InstanceSpec:
+    def spec(self, machine: Machine, endpoints: Endpoints) -> InstanceSpec:
         """Return the processes of a VM that boots now."""
+        target = at_this_pace(endpoints.target(self.vm_target, machine.imds_url), self.time_scale)
         target_file = machine.folder / "target.json"
-        target_file.write_bytes(self.target(endpoints, machine.imds_url, identity_id).canonical())
+        target_file.write_bytes(target.canonical())
         environment = {
             **{name: os.environ[name] for name in INHERITED if name in os.environ},
             "PYTHONPATH": str(ROOT),  # -P keeps the current folder out, where a user's own worker.py may lie
@@ -49,7 +39,7 @@ class MachineImage:
             "TRANQUILITY_VM": machine.vm.name,
             "TRANQUILITY_BOOTED_S": str(RealRuntime().monotonic()),
         }
-        slots = [self._slot(number, environment) for number in range(self.slots)]
+        slots = [self._slot(number, environment) for number in range(target.slots_per_instance)]
         return InstanceSpec((_service("events", environment), _service("retire", environment), *slots))
 
     def _slot(self, number: int, environment: Mapping[str, str]) -> Process:
@@ -62,6 +52,11 @@ class MachineImage:
             after_exit=_worker("witness", "--slot", str(number)),
             watchdog_s=Durations().scaled(self.time_scale).watchdog_s,
         )
+
+
+def at_this_pace(target: Target, time_scale: float) -> Target:
+    """Return the target with what only a fleet on this machine has: its pace, and the code that lies here."""
+    return target.model_copy(update={"time_scale": time_scale, "release": "local"})
 
 
 def _service(command: str, environment: Mapping[str, str]) -> Process:

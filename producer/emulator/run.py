@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from producer.emulator.errors import EmulatorError
 from producer.emulator.fleet import LocalFleet
 from producer.emulator.local import LocalOptions, local_fleet, scaling
 from producer.fleet.scale_set import AzureScaleSet, Glances
@@ -45,7 +46,9 @@ def _run(plan: Plan, fleet: LocalFleet, session: Session, out: Path, console: Co
         glances = Glances(AzureScaleSet(session.compute, session.target), session.runtime, session.durations.tick_s / 2)
         watcher = open_watcher(session, plan.sweep, glances)
         until = Director(fleet, evict=evict)
-        last = watch(watcher, console, session.runtime, session.runtime.event(), every_s=1.0, until=until)
+        last = watch(watcher, console, session.runtime, fleet.failed, every_s=1.0, until=until)
+        if fleet.problem:
+            raise EmulatorError(fleet.problem)
     return _conclude(session, plan.sweep, last, out, console)
 
 

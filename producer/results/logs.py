@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from producer.results.progress import sweeps
 from producer.results.words import duration
+from producer.sweep.plans import sweeps
 from worker.contract import names
 from worker.contract.errors import InputError, StorageUnavailable
 from worker.contract.manifest import Attempt, Manifest

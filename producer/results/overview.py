@@ -10,8 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from producer.results.cost import Price, cost_of
-from producer.results.progress import ProgressReader, SweepProgress, sweeps
+from producer.results.progress import ProgressReader, SweepProgress
 from producer.results.words import duration, short
+from producer.sweep.plans import sweeps
 from worker.contract import names
 from worker.contract.errors import InputError
 from worker.contract.records import BlobStore

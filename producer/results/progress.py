@@ -1,18 +1,19 @@
 """How far a sweep is: frozen values from its plan, its hold and one listing of its manifests. No manifest is read."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
 from pydantic import ValidationError
 
+from producer.sweep.plans import there_is
 from worker.contract import names
 from worker.contract.control import Hold, read_hold
-from worker.contract.errors import InputError
 from worker.contract.manifest import TERMINAL
 from worker.contract.plan import Plan, PlannedJob
+from worker.contract.plans import PlanReader
 from worker.contract.records import BlobStore, Listed
 from worker.contract.score import EvaluationSummary
 
@@ -154,11 +155,13 @@ class ProgressReader:
     sweep: str
     silent_after_s: float
     """A running job whose manifest is older has no living worker: the protocol's visibility timeout."""
-    _plan: tuple[str, Plan] | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self._plans = PlanReader(self.blobs)
 
     def read(self) -> SweepProgress:
         """Return the sweep as it is now. Raises InputError where there is no such sweep, and StorageError."""
-        plan = self._current_plan()
+        plan = there_is(self._plans.find(self.sweep), self.blobs, self.sweep).plan
         seen = {
             blob.name.rpartition("/")[2]: blob for blob in self.blobs.list(names.SWEEPS, names.manifests(self.sweep))
         }
@@ -168,28 +171,6 @@ class ProgressReader:
             for planned in plan.jobs
         )
         return SweepProgress(plan, jobs, read_hold(self.blobs, self.sweep))
-
-    def _current_plan(self) -> Plan:
-        name = names.plan(self.sweep)
-        etag = next((blob.etag for blob in self.blobs.list(names.SWEEPS, name) if blob.name == name), None)
-        if etag is not None and self._plan is not None and self._plan[0] == etag:
-            return self._plan[1]
-        self._plan = read_plan(self.blobs, self.sweep)
-        return self._plan[1]
-
-
-def read_plan(blobs: BlobStore, sweep: str) -> tuple[str, Plan]:
-    """Return a plan and its ETag. Raises InputError that names the sweeps there are."""
-    found = blobs.get(names.SWEEPS, names.plan(sweep))
-    if found is None:
-        known = ", ".join(sweeps(blobs)) or "there is none yet; tranquility enqueue SWEEP.yaml makes one"
-        raise InputError(f"There is no sweep {sweep!r} on this target. Sweeps: {known}.")
-    return found.etag, Plan.model_validate_json(found.body)
-
-
-def sweeps(blobs: BlobStore) -> Iterator[str]:
-    """Yield the names of all sweeps."""
-    return blobs.folders(names.SWEEPS)
 
 
 def job_progress(planned: PlannedJob, total: int, blob: Listed | None, silent_after_s: float) -> JobProgress:

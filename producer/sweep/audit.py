@@ -6,7 +6,6 @@ from producer.session import Session
 from producer.sweep.hold import find_hold, settle_hold
 from producer.sweep.plans import (
     all_terminal,
-    find_plan,
     is_marked_complete,
     job_statuses,
     mark_complete,
@@ -15,6 +14,7 @@ from producer.sweep.plans import (
 from producer.sweep.sending import Due, due_jobs, send
 from worker.contract.control import Hold
 from worker.contract.plan import Plan
+from worker.contract.plans import find_plan
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,10 @@ def audit(session: Session) -> AuditReport:
     complete: list[str] = []
     held: list[str] = []
     due: list[tuple[Plan, list[Due]]] = []
-    for sweep in sweeps(session):
+    for sweep in sweeps(session.blobs):
         if is_marked_complete(session, sweep):
             continue
-        stored = find_plan(session, sweep)
+        stored = find_plan(session.blobs, sweep)
         if stored is None or stored.plan.deleted:
             continue
         found = find_hold(session, sweep)

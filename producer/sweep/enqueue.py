@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from producer.session import Session
 from producer.sweep.hold import lift
 from producer.sweep.parallel import Progress, silent
-from producer.sweep.plans import StoredPlan, all_terminal, find_plan, job_statuses, unmark_complete, write_plan
+from producer.sweep.plans import all_terminal, job_statuses, unmark_complete, write_plan
 from producer.sweep.sending import SentRecords, due_jobs, send
 from worker.contract import names
 from worker.contract.base import canonical_json
@@ -22,6 +22,7 @@ from worker.contract.control import Hold, read_hold
 from worker.contract.errors import ConditionFailed, InputError, StorageUnavailable
 from worker.contract.job import Configuration
 from worker.contract.plan import MAX_JOBS, MAX_PLAN_BYTES, Plan, PlannedJob, PlannedSet, resolve
+from worker.contract.plans import StoredPlan, find_plan
 
 PLAN_WRITES: Final = 10
 """So often in a row may somebody else change the plan before we give up."""
@@ -109,7 +110,7 @@ def _write_plan(
     lifted = False
     first: StoredPlan | None = None
     for attempt in range(PLAN_WRITES):
-        stored = find_plan(session, wanted.sweep)
+        stored = find_plan(session.blobs, wanted.sweep)
         if attempt == 0:
             first = stored
         plan = merged(stored.plan if stored else None, wanted, update=update)

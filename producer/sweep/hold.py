@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 from producer.session import Session
 from producer.sweep.parallel import Progress, fan_out, silent
-from producer.sweep.plans import StoredPlan, all_terminal, job_statuses, mark_complete, read_manifest, read_plan
+from producer.sweep.plans import all_terminal, job_statuses, mark_complete, read_manifest, read_plan
 from producer.sweep.sending import SentRecords, due_jobs, forget_sent, send, withdraw, withdraw_jobs
 from worker.contract import names
 from worker.contract.control import Hold, write_hold
@@ -20,6 +20,7 @@ from worker.contract.endings import ended_unclaimed
 from worker.contract.errors import ConditionFailed, InputError, StorageUnavailable
 from worker.contract.job import Job
 from worker.contract.plan import Plan
+from worker.contract.plans import StoredPlan
 from worker.contract.records import Absent, Unchanged
 
 REWRITES: Final = 10
@@ -194,7 +195,7 @@ def settle_hold(session: Session, plan: Plan, found: StoredHold) -> bool:
 
 
 def _open_plan(session: Session, sweep: str) -> StoredPlan:
-    stored = read_plan(session, sweep)
+    stored = read_plan(session.blobs, sweep)
     if stored.plan.deleted:
         raise InputError(f"{sweep} is being deleted. End that with: tranquility delete {sweep}")
     return stored
@@ -210,7 +211,7 @@ def _place(session: Session, sweep: str, hold: Hold) -> Hold:
             if found.cancels_all or (found.hold.kind != "cancelled" and hold.kind != "cancelled"):
                 return found.hold
             if found.hold.jobs and hold.kind != "cancelled":
-                if settle_hold(session, read_plan(session, sweep).plan, found):
+                if settle_hold(session, read_plan(session.blobs, sweep).plan, found):
                     raise InputError(
                         f"{len(found.hold.jobs)} cancelled jobs of {sweep} are still stopping: try again in a minute."
                     )

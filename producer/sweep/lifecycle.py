@@ -9,8 +9,6 @@ from producer.session import Session
 from producer.sweep.hold import find_hold, lift, send_open, settle_hold
 from producer.sweep.parallel import Progress, fan_out, silent
 from producer.sweep.plans import (
-    StoredPlan,
-    find_plan,
     job_statuses,
     read_manifest,
     read_plan,
@@ -23,6 +21,7 @@ from worker.contract.control import Hold
 from worker.contract.errors import ConditionFailed, InputError, StorageUnavailable
 from worker.contract.manifest import Counts, Manifest, Outcome
 from worker.contract.plan import Plan
+from worker.contract.plans import StoredPlan, find_plan
 from worker.contract.records import Listed, Unchanged
 
 FAILED: Final = frozenset({"failed", "poisoned"})
@@ -70,7 +69,7 @@ def retry(
     Raises:
         InputError: there is nothing to retry, or the sweep is cancelled and that is to stay.
     """
-    stored = read_plan(session, sweep)
+    stored = read_plan(session.blobs, sweep)
     if stored.plan.deleted:
         raise InputError(f"{sweep} is being deleted. End that with: tranquility delete {sweep}")
     found = find_hold(session, sweep)
@@ -91,7 +90,7 @@ def retry(
             begun.append((job, ended_by))
 
     fan_out(session.runtime, begin, chosen, progress)
-    if read_plan(session, sweep).plan.deleted:
+    if read_plan(session.blobs, sweep).plan.deleted:
         raise InputError(f"{sweep} is being deleted: nothing was sent.")
     sent = send_open(session, stored.plan, progress, after_hold=lifted)
     hold = find_hold(session, sweep)
@@ -150,9 +149,9 @@ def delete(session: Session, sweep: str, progress: Progress = silent) -> Deleted
     Raises:
         InputError: there is no such sweep, or jobs have not ended.
     """
-    stored = find_plan(session, sweep)
+    stored = find_plan(session.blobs, sweep)
     if stored is None and not _blobs(session, sweep):
-        stored = read_plan(session, sweep)  # raises, and names the sweeps that there are
+        stored = read_plan(session.blobs, sweep)  # raises, and names the sweeps that there are
     tombstone = _bury(session, stored) if stored is not None and not stored.plan.deleted else stored
     # Whatever is read while the tombstone stands is of this sweep, and not of a new one under the same name.
     messages = [message for record in SentRecords(session, sweep).read().values() for message in record.messages]
@@ -184,7 +183,7 @@ def _bury(session: Session, stored: StoredPlan) -> StoredPlan | None:
         if not still_open:
             tombstone = write_plan(session, stored.plan.model_copy(update={"deleted": True}), stored)
     if tombstone is None:  # not by us
-        now = find_plan(session, sweep)
+        now = find_plan(session.blobs, sweep)
         if now is not None and not now.plan.deleted:
             raise InputError(_refusal(stored.plan, still_open) if still_open else f"{sweep} changed: try again.")
         return now

@@ -12,15 +12,8 @@ from worker.contract.base import canonical_json
 from worker.contract.errors import InputError
 from worker.contract.manifest import TERMINAL, Manifest
 from worker.contract.plan import Plan
-from worker.contract.records import Absent, Unchanged
-
-
-@dataclass(frozen=True)
-class StoredPlan:
-    """A plan as found."""
-
-    plan: Plan
-    etag: str
+from worker.contract.plans import StoredPlan, find_plan
+from worker.contract.records import Absent, BlobStore, Unchanged
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,30 +34,23 @@ class JobStatus:
         return self.status == "running" and self.age_s < visibility_timeout_s
 
 
-def sweeps(session: Session) -> Iterator[str]:
+def sweeps(blobs: BlobStore) -> Iterator[str]:
     """Yield the names of all sweeps."""
-    return session.blobs.folders(names.SWEEPS)
+    return blobs.folders(names.SWEEPS)
 
 
-def find_plan(session: Session, sweep: str) -> StoredPlan | None:
-    """Return a sweep's plan, or None. Raises InputError where this release cannot read it."""
-    found = session.blobs.get(names.SWEEPS, names.plan(sweep))
-    if found is None:
-        return None
-    try:
-        return StoredPlan(Plan.model_validate_json(found.body), found.etag)
-    except ValidationError as error:
-        reason = error.errors(include_url=False, include_input=False)[0]["msg"]
-        raise InputError(f"The plan of {sweep} cannot be read by this release ({reason}): take a newer one.") from error
-
-
-def read_plan(session: Session, sweep: str) -> StoredPlan:
+def read_plan(blobs: BlobStore, sweep: str) -> StoredPlan:
     """Return a sweep's plan. Raises InputError where there is none, naming the sweeps that there are."""
-    found = find_plan(session, sweep)
+    return there_is(find_plan(blobs, sweep), blobs, sweep)
+
+
+def there_is(found: StoredPlan | None, blobs: BlobStore, sweep: str) -> StoredPlan:
+    """Return what was found. Raises InputError where that is nothing, naming the sweeps that there are."""
     if found is None:
-        known = list(sweeps(session))
+        known = list(sweeps(blobs))
         close = difflib.get_close_matches(sweep, known, 1)
-        hint = f"Did you mean {close[0]}?" if close else f"Sweeps here: {', '.join(known) or 'none'}."
+        here = ", ".join(known) or "none yet; tranquility enqueue SWEEP.yaml makes one"
+        hint = f"Did you mean {close[0]}?" if close else f"Sweeps here: {here}."
         raise InputError(f"There is no sweep {sweep!r}. {hint}")
     return found
 
@@ -119,7 +105,7 @@ def mark_complete(session: Session, plan: Plan) -> bool:
     """
     sweep = plan.sweep
     session.blobs.put(names.SWEEPS, names.complete(sweep), canonical_json({"jobs": len(plan.jobs)}))
-    stored = find_plan(session, sweep)
+    stored = find_plan(session.blobs, sweep)
     if stored is not None and all_terminal(stored.plan, job_statuses(session, sweep)):
         return True
     unmark_complete(session, sweep)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from producer.session import Session
-from producer.sweep.plans import find_plan, read_plan, sweeps
+from producer.sweep.plans import read_plan, sweeps
 from worker.contract.errors import InputError
+from worker.contract.plans import find_plan
 
 _JOB: Final = re.compile(r"[0-9a-f]{4,16}")
 
@@ -38,15 +39,15 @@ def _one(session: Session, text: str) -> Meant:
     sweep, slash, start = text.rpartition("/")
     if slash:
         return Meant(sweep, (_job(session, [sweep], start),))
-    if find_plan(session, text) is not None:
+    if find_plan(session.blobs, text) is not None:
         return Meant(text)
     if _JOB.fullmatch(text):
-        places = [name for name in sweeps(session) if _starting(session, name, text)]
+        places = [name for name in sweeps(session.blobs) if _starting(session, name, text)]
         if len(places) > 1:
             raise InputError(f"Jobs of {', '.join(places)} begin with {text}: write SWEEP/{text}.")
         if places:
             return Meant(places[0], (_job(session, places, text),))
-    read_plan(session, text)  # raises, and names what there is
+    read_plan(session.blobs, text)  # raises, and names what there is
     return Meant(text)
 
 
@@ -60,6 +61,6 @@ def _job(session: Session, places: Sequence[str], start: str) -> str:
 
 
 def _starting(session: Session, sweep: str, start: str) -> list[str]:
-    stored = find_plan(session, sweep)
-    jobs = stored.plan.jobs if stored is not None else read_plan(session, sweep).plan.jobs
+    stored = find_plan(session.blobs, sweep)
+    jobs = stored.plan.jobs if stored is not None else read_plan(session.blobs, sweep).plan.jobs
     return [planned.id for planned in jobs if start and planned.id.startswith(start)]

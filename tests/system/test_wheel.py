@@ -2,11 +2,13 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
+import psutil
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -71,5 +73,44 @@ def test_a_file_in_the_way_is_named_where_minus_p_was_forgotten(installed: Path,
 
 
 def test_the_wheel_holds_what_the_commands_read(installed: Path) -> None:
-    for name in ("producer/results/prices.json", "producer/emulator/azurite/package-lock.json", "producer/py.typed"):
+    for name in (
+        "producer/results/prices.json",
+        "producer/emulator/azurite/package-lock.json",
+        "producer/target/first.snapshot.json",
+        "producer/py.typed",
+    ):
         assert (installed / name).is_file()
+
+
+def test_an_installed_wheel_runs_a_whole_fleet_and_leaves_nothing(
+    installed: Path, workplace: Path, azurite_home: Path
+) -> None:
+    (workplace / ".tranquility").mkdir()
+    (workplace / ".tranquility" / "azurite").symlink_to(azurite_home)
+    environment = {name: value for name, value in os.environ.items() if name != "AZURE_POD_IDENTITY_AUTHORITY_HOST"}
+
+    def command(*arguments: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "producer", *arguments],
+            cwd=workplace,
+            env={**environment, "PYTHONPATH": str(installed)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    with command("local", "up", "--instances", "1", "--time-scale", "0.05") as fleet:
+        assert fleet.stdout is not None
+        said = fleet.stdout.readline()
+        try:
+            assert said.startswith("Up: at most 1 instances of 1 worker(s)"), said + fleet.stdout.read()
+            running = psutil.Process(fleet.pid).children(recursive=True)
+            assert running
+            with command("status") as status:
+                assert status.wait() == 0, status.stdout and status.stdout.read()
+        finally:
+            fleet.send_signal(signal.SIGINT)
+            rest = fleet.stdout.read()
+    assert fleet.returncode == 0, rest
+    assert "nothing is left running" in rest
+    assert psutil.wait_procs(running, 10)[1] == []

@@ -1,5 +1,6 @@
 """Outages in the middle of a job: the worker trains on or gives the job back, and nothing is lost (rules 5 and 6)."""
 
+import threading
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,7 @@ from tests.fakes.trouble import Trouble
 from worker.contract import names
 from worker.contract.errors import AccessDenied, StorageError, StorageUnavailable
 from worker.contract.job import Job
-from worker.contract.queue import Message
+from worker.contract.queue import Message, Receipt
 from worker.contract.result import Result
 from worker.contract.through import BlobsThrough, QueueThrough
 from worker.slot import Slot, Trainers
@@ -104,3 +105,41 @@ def test_a_storage_that_is_down_from_the_start_is_waited_for() -> None:
     run_until_idle(replace(slot, jobs=UpWhenGivenUp(world, trouble, after=3)))
     assert trouble.refused == 3
     assert (world.manifest(job).status, world.manifest(job).attempt_count) == ("done", 1)
+
+
+class AnswerLost(QueueThrough):
+    """A queue whose first renewal is applied and answered to nobody: asked again, its pop receipt is an old one."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world.jobs, lambda request: request())
+        self.lost = threading.Event()
+
+    def renew(self, receipt: Receipt, visibility_timeout_s: float) -> Receipt:
+        renewed = super().renew(receipt, visibility_timeout_s)
+        if self.lost.is_set():
+            return renewed
+        self.lost.set()
+        return super().renew(receipt, visibility_timeout_s)
+
+
+def test_a_lost_pop_receipt_costs_nothing_and_the_message_still_goes() -> None:
+    world, job = World(), tiny_job(timesteps=250)
+    world.enqueue(job)
+    queue = AnswerLost(world)
+
+    class Run(TinyRun):
+        def _advance(self) -> None:
+            assert self.step < 200 or queue.lost.wait(60)
+            super()._advance()
+
+    def ended() -> bool:
+        if world.attempts(job) and world.manifest(job).terminal:
+            world.clock.now_s += 1.0  # until the message that nobody holds comes back
+        return world.jobs.count() == 0
+
+    trainers = Trainers(build=lambda job: Run(job, lambda: None), fingerprint={"cpu": "tiny"})
+    run_until_idle(world.slot(trainers=trainers, jobs=queue, durations=PATIENT), until=ended)
+    manifest = world.manifest(job)
+    assert (manifest.status, manifest.attempt_count, manifest.lost_steps) == ("done", 1, 0)
+    assert world.poison.count() == 0
+    assert digest(world, job) == straight_digest(job)

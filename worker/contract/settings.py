@@ -32,6 +32,8 @@ class Target(Frozen):
     max_instances: Annotated[int, Field(ge=1, le=1000)] = 10
     slots_per_instance: Annotated[int, Field(ge=1, le=256)] = 1
     vm_size: str = ""
+    wake: str = ""
+    """Name of the Logic App that raises and clears the set while nobody else does; empty where none runs."""
     price_usd: Annotated[float, Field(gt=0)] | None = None
     """What one VM costs an hour, spot; without it spend is reckoned at the regular price, as an upper bound."""
     regular_price_usd: Annotated[float, Field(gt=0)] | None = None

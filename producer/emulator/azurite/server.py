@@ -8,6 +8,7 @@ import secrets
 import subprocess
 import threading
 from base64 import b64encode
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -31,15 +32,24 @@ class Azurite:
     The accounts' keys are random and told to nobody: as with shared keys off, only tokens open them.
     """
 
-    def __init__(self, home: Path, data_dir: Path, certificates: Certificates, *accounts: str) -> None:
+    def __init__(
+        self,
+        home: Path,
+        data_dir: Path,
+        certificates: Certificates,
+        *accounts: str,
+        ended: Callable[[], None] = lambda: None,
+    ) -> None:
         """`home` is where `install` put Azurite; `data_dir` keeps blobs, messages, ports and the log.
 
-        `accounts` are the storage accounts that it answers for.
+        `accounts` are the storage accounts that it answers for. `ended` is called, by a thread of its own, when it ends
+        without `stop`.
         """
         self._home = home
         self._data_dir = data_dir
         self._certificates = certificates
         self._accounts = accounts
+        self._ended = ended
         self._ports: dict[str, int] = {}
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
@@ -191,13 +201,17 @@ class Azurite:
                 log.flush()
                 lines.put(line.rstrip())
         lines.put(None)
+        process.wait()
+        if self._process is process and self._ports:
+            self._ended()
 
     def _release(self, process: subprocess.Popen[str]) -> None:
+        if process.stdin is not None:
+            process.stdin.close()  # ends whatever of it still runs: see with_parent.js
         if self._reader is not None:
             self._reader.join()
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                pipe.close()
+        if process.stdout is not None:
+            process.stdout.close()
 
     def _url(self, service: str, account: str) -> str:
         if self._process is None:

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from producer.emulator.description import SetDescription, spot_set
+from producer.emulator.description import SetDescription
 from producer.emulator.serving import HttpHost
 from producer.emulator.tokens import Identity
+from tests.fakes.deployed import scale_set
 from tests.fakes.hand_clock import HandClock
 
 
@@ -17,13 +18,7 @@ def clock() -> HandClock:
 
 @pytest.fixture
 def description(identity: Identity) -> SetDescription:
-    return SetDescription(
-        subscription_id="0b1f6471-1bf0-4dda-aec3-cb9272f09590",
-        resource_group="tests",
-        name="fleet",
-        identity=identity,
-        resource=spot_set("westeurope", "Standard_F2als_v6", identity, {"tranquility-max-instances": "4"}),
-    )
+    return scale_set(identity)
 
 
 @pytest.fixture(scope="session")

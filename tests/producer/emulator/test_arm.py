@@ -104,10 +104,10 @@ def test_the_set_is_shown_as_deployed_and_as_it_is_now(azure: Azure) -> None:
     assert (shown.name, shown.location, shown.sku.name, shown.sku.capacity) == (
         "fleet",
         "westeurope",
-        "Standard_F2als_v6",
+        "Standard_F8als_v6",
         0,
     )
-    assert shown.tags == {"tranquility-max-instances": "4"}
+    assert shown.tags == dict(azure.model.description.tags)
     assert shown.orchestration_mode == "Flexible"
     assert shown.provisioning_state == "Succeeded"
     assert shown.virtual_machine_profile is not None

@@ -20,6 +20,7 @@ from producer.emulator.azurite.installation import find_node
 from producer.emulator.azurite.prepare import prepare
 from producer.emulator.certificates import Certificates
 from producer.emulator.errors import EmulatorError, FolderInUse
+from tests.fakes.deployed import STORAGE
 from worker.contract.azure import blob_service, queue_service
 from worker.contract.settings import Target
 
@@ -63,7 +64,7 @@ def test_each_test_has_an_account_of_its_own(storage: Target, credential: TokenC
 def test_preparing_twice_keeps_what_is_there(storage: Target, credential: TokenCredential) -> None:
     with blob_service(storage, credential) as blobs, queue_service(storage, credential) as queues:
         blobs.get_blob_client("sweeps", "a").upload_blob(b"kept")
-        prepare(blobs, queues)
+        prepare(blobs, queues, STORAGE)
         assert blobs.get_blob_client("sweeps", "a").download_blob().readall() == b"kept"
 
 
@@ -109,7 +110,7 @@ def restarted(
         with Azurite(azurite_home, folder, local_ca, ACCOUNT) as azurite:
             target = target_of(azurite, local_ca)
             with blob_service(target, credential) as blobs, queue_service(target, credential) as queues:
-                prepare(blobs, queues)
+                prepare(blobs, queues, STORAGE)
                 blobs.get_blob_client("sweeps", "plan").upload_blob(b"the last write")
                 queues.get_queue_client("jobs").send_message("the last message", time_to_live=-1)
         with Azurite(azurite_home, folder, local_ca, ACCOUNT) as azurite:
@@ -192,7 +193,7 @@ def test_it_ends_when_its_parent_is_killed_and_loses_nothing(
         ca_file=certificates.ca_file,
     )
     with blob_service(target, credential) as blobs, queue_service(target, credential) as queues:
-        prepare(blobs, queues)
+        prepare(blobs, queues, STORAGE)
     killed_parent.kill()
     killed_parent.wait()
     # Starting waits for the old Azurite, which still holds the folder while it writes.
@@ -232,27 +233,33 @@ def test_without_node_on_the_path_the_packaged_one_is_taken(tmp_path: Path) -> N
     assert int(version.stdout.split(".")[0]) >= 9
 
 
-@pytest.mark.parametrize("version", ["v18.20.1", "v9.0.0", "no version at all"])
+def put_node(folder: Path, script: str, npm: str = "exit 0") -> None:
+    for name, text in (("node", script), ("npm", npm)):
+        (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+        (folder / name).chmod(0o755)
+
+
+@pytest.mark.parametrize("version", ["18.20.1", "9.0.0", "no version at all"])
 def test_an_old_node_on_the_path_is_not_taken(version: str, tmp_path: Path) -> None:
-    for name in ("node", "npm"):
-        (tmp_path / name).write_text(f"#!/bin/sh\necho {version}\n")
-        (tmp_path / name).chmod(0o755)
+    put_node(tmp_path, f"echo {version}; echo {tmp_path}/node")
     assert find_node(str(tmp_path)).node.parent != tmp_path
 
 
 def test_a_recent_node_on_the_path_is_taken(tmp_path: Path) -> None:
-    for name in ("node", "npm"):
-        (tmp_path / name).write_text("#!/bin/sh\necho v20.0.0\n")
-        (tmp_path / name).chmod(0o755)
+    put_node(tmp_path, f"echo 20.0.0; echo {tmp_path}/node")
     assert find_node(str(tmp_path)).node.parent == tmp_path
+
+
+def test_of_a_script_that_runs_node_the_program_is_taken_so_that_it_gets_the_signals(tmp_path: Path) -> None:
+    packaged = find_node(str(tmp_path)).node
+    put_node(tmp_path, f'"{packaged}" "$@"\nexit $?')
+    assert find_node(str(tmp_path)).node == packaged.resolve()
 
 
 def test_a_failing_npm_is_quoted_and_leaves_nothing_that_looks_installed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, script in (("node", "echo v20.0.0"), ("npm", "echo npm error 404 no such package; exit 1")):
-        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
-        (tmp_path / name).chmod(0o755)
+    put_node(tmp_path, f"echo 20.0.0; echo {tmp_path}/node", npm="echo npm error 404 no such package; exit 1")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(EmulatorError, match="npm error 404 no such package"):
         install(tmp_path / "home")

@@ -16,13 +16,13 @@ from producer.emulator.arm import ArmSettings
 from producer.emulator.azurite import Azurite
 from producer.emulator.certificates import Certificates
 from producer.emulator.control import evict
-from producer.emulator.description import SetDescription, spot_set
 from producer.emulator.errors import EmulatorError, FolderInUse
 from producer.emulator.fleet import FleetSettings, LocalFleet, Machine
 from producer.emulator.instance import Instance
 from producer.emulator.states import Latencies, Power, Provisioning
 from producer.emulator.tokens import Identity
 from producer.emulator.units import InstanceSpec, Process
+from tests.fakes.deployed import deployment
 from worker.contract.azure import blob_service, compute_client, credential
 from worker.contract.settings import Target
 
@@ -54,14 +54,6 @@ with blob_service(target, credential(target)) as blobs:
     blobs.get_blob_client("control", sys.argv[1]).upload_blob(b"written by a VM")
 """
 
-OPERATOR = Identity(
-    name="operator",
-    resource_id="/subscriptions/s/resourceGroups/tests/providers/Microsoft.ManagedIdentity/userAssignedIdentities/me",
-    client_id="0c1bb5b6-9fc3-4f25-9d39-43d2ed3b65a7",
-    principal_id="4e2f8f8a-2a36-4a30-8f3f-54d5e3ac9a6f",
-    tenant_id="72f988bf-0000-4000-8000-2d7cd011db47",
-)
-
 
 def python(program: str, *arguments: str) -> tuple[str, ...]:
     return (sys.executable, "-c", program, *arguments)
@@ -85,14 +77,9 @@ class Programs:
         return InstanceSpec((Process("p", python(WATCH_EVENTS), {"IMDS": machine.imds_url}),))
 
 
-def describe(identity: Identity) -> SetDescription:
-    return SetDescription(
-        subscription_id="0b1f6471-1bf0-4dda-aec3-cb9272f09590",
-        resource_group="tests",
-        name="fleet",
-        identity=identity,
-        resource=spot_set("local", "Standard_F2als_v6", identity, {}),
-    )
+def vm_target(fleet: LocalFleet, imds_url: str) -> Target:
+    deployed = {**fleet.deployment.target, "identity_id": fleet.deployment.scale_set.identity.resource_id}
+    return fleet.endpoints.target(deployed, imds_url)
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +92,7 @@ def running(
     azurite_home: Path, identity: Identity, programs: Programs, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[LocalFleet]:
     folder = tmp_path_factory.mktemp("fleet")
-    with LocalFleet(azurite_home, folder, describe(identity), OPERATOR, programs, QUICK) as fleet:
+    with LocalFleet(azurite_home, folder, deployment(identity), programs, QUICK) as fleet:
         yield fleet
 
 
@@ -150,7 +137,7 @@ def test_a_program_on_a_vm_reaches_storage_with_the_vms_identity(
     fleet: LocalFleet, programs: Programs, identity: Identity
 ) -> None:
     def build(machine: Machine) -> InstanceSpec:
-        target = fleet.endpoints.target(machine.imds_url, identity.resource_id)
+        target = vm_target(fleet, machine.imds_url)
         environment = {"PYTHONPATH": str(ROOT), "TARGET": target.model_dump_json(), "HTTPS_PROXY": "http://127.0.0.1:9"}
         return InstanceSpec((Process("p", python(USE_AZURE, machine.vm.name), environment),))
 
@@ -195,7 +182,7 @@ def test_an_eviction_without_notice_kills_unwarned(fleet: LocalFleet, programs: 
 def test_only_the_operator_may_ask_for_an_eviction(fleet: LocalFleet, identity: Identity) -> None:
     ((name, _),) = raise_to(fleet, 1).items()
     imds_urls: list[str] = [endpoint.url for _, endpoint in fleet._machines.values()]
-    vm = fleet.endpoints.target(imds_urls[0], identity.resource_id)
+    vm = vm_target(fleet, imds_urls[0])
     with pytest.raises(EmulatorError, match="only the person who runs this fleet"):
         evict(vm, credential(vm), name, notice=False)
     assert fleet.model.vm(name).power is Power.RUNNING
@@ -257,7 +244,9 @@ def test_a_fleet_says_when_its_storage_has_ended(
 ) -> None:
     assert fleet.problem == ""
     monkeypatch.setattr(fleet, "_azurite", Azurite(azurite_home, tmp_path, local_ca, "ended"))
-    assert fleet.problem == f"Azurite has ended: see {tmp_path / 'azurite.log'}."
+    assert (
+        fleet.problem == f"Azurite, its storage, has ended by itself: see the last lines of {tmp_path / 'azurite.log'}."
+    )
 
 
 def test_nothing_of_the_fleet_listens_beyond_loopback(fleet: LocalFleet) -> None:
@@ -273,25 +262,24 @@ def test_a_second_fleet_on_the_same_folder_is_refused_and_harms_nothing(
 ) -> None:
     folder = fleet.endpoints.ca_file.parents[1]
     with pytest.raises(FolderInUse):
-        LocalFleet(azurite_home, folder, describe(identity), OPERATOR, programs, QUICK).start()
+        LocalFleet(azurite_home, folder, deployment(identity), programs, QUICK).start()
     raise_to(fleet, 1)
 
 
 EMULATOR = """
 import json, sys
 from pathlib import Path
-from producer.emulator.description import SetDescription, spot_set
 from producer.emulator.fleet import FleetSettings, LocalFleet
 from producer.emulator.states import Latencies
 from producer.emulator.tokens import Identity
 from producer.emulator.units import InstanceSpec, Process
+from tests.fakes.deployed import deployment
 
 home, folder, *idle = sys.argv[1:]
 me = Identity("me", "/me", "client", "principal", "tenant")
-description = SetDescription("s", "tests", "fleet", me, spot_set("local", "size", me, {}))
 spec = InstanceSpec((Process("p", tuple(idle), {}),))
 settings = FleetSettings(Latencies(boot_s=0.05, delete_s=0.05))
-fleet = LocalFleet(Path(home), Path(folder), description, me, lambda machine: spec, settings)
+fleet = LocalFleet(Path(home), Path(folder), deployment(me), lambda machine: spec, settings)
 fleet.start()
 fleet.model.set_capacity(2)
 assert fleet.wait_for(lambda fleet: len(fleet.instances) == 2, 60)

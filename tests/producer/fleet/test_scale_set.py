@@ -12,7 +12,6 @@ from azure.mgmt.compute import ComputeManagementClient
 
 from producer.emulator.arm import ArmApp, ArmSettings
 from producer.emulator.certificates import Certificates
-from producer.emulator.description import SetDescription, spot_set
 from producer.emulator.faults import Allocation, Faults, RequestFault
 from producer.emulator.model import ScaleSetModel
 from producer.emulator.ports import bind_loopback
@@ -22,12 +21,12 @@ from producer.emulator.tokens import Identity, TokenAuthority
 from producer.fleet.look import Instance
 from producer.fleet.scale_set import AzureScaleSet, ScaleSet
 from tests.fakes.clock import VirtualRuntime
+from tests.fakes.deployed import SUBSCRIPTION
+from tests.fakes.deployed import scale_set as described
 from tests.fakes.scale_set import MemoryScaleSet
 from worker.contract.azure import compute_client
 from worker.contract.errors import CapacityRefused, FleetDenied, FleetError, SetChanged, Throttled
 from worker.contract.settings import Target
-
-SUBSCRIPTION = "0b1f6471-1bf0-4dda-aec3-cb9272f09590"
 
 
 class World(Protocol):
@@ -81,14 +80,7 @@ class Emulated:
     def __init__(self, target: Target, tokens: TokenAuthority, credential: TokenCredential, identity: Identity) -> None:
         self.now = datetime(2026, 3, 1, 12, tzinfo=UTC)
         self.faults = Faults()
-        description = SetDescription(
-            subscription_id=SUBSCRIPTION,
-            resource_group=target.resource_group,
-            name=target.scale_set,
-            identity=identity,
-            resource=spot_set("westeurope", "Standard_F2als_v6", identity, {}),
-        )
-        self.model = ScaleSetModel(description, Latencies(60, 20, 30), self.faults, lambda: self.now, Random(1))
+        self.model = ScaleSetModel(described(identity), Latencies(60, 20, 30), self.faults, lambda: self.now, Random(1))
         self.arm = ArmApp(self.model, tokens, self.faults, lambda: self.now, ArmSettings(page_size=2))
         self.target = target
         self.credential = credential

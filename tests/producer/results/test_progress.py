@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from producer.results.progress import JobProgress, ProgressReader, SweepProgress, read_plan
+from producer.results.progress import JobProgress, ProgressReader, SweepProgress
 from tests.fakes.storage import MemoryBlobs
 from tests.fakes.sweeps import Storage, attempt, episodes, make_plan, running
 from worker.contract import names
@@ -136,7 +136,7 @@ def test_a_manifest_that_no_plan_names_is_not_shown(storage: Storage) -> None:
 
 def test_an_unknown_sweep_is_an_error_that_names_the_known_ones(storage: Storage) -> None:
     with pytest.raises(InputError, match=r"no sweep 'moon'.*lunar"):
-        read_plan(storage.blobs, "moon")
+        ProgressReader(storage.blobs, "moon", silent_after_s=120.0).read()
 
 
 class CountingBlobs(MemoryBlobs):

@@ -51,7 +51,7 @@ def test_a_sweep_is_enqueued_paused_resumed_cancelled_and_deleted(session: Sessi
     assert {status.status for status in job_statuses(session, "s").values()} == {"cancelled"}
     assert audit(session).resent == 0
     delete(session, "s")
-    assert list(sweeps(session)) == []
+    assert list(sweeps(session.blobs)) == []
 
 
 def test_messages_never_expire_and_each_job_has_one(

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from producer.emulator.description import SetDescription, spot_set
 from producer.emulator.faults import Faults
 from producer.emulator.imds import VmMetadata
 from producer.emulator.model import ScaleSetModel
@@ -20,6 +19,7 @@ from producer.emulator.serving import HttpHost
 from producer.emulator.states import Latencies
 from producer.emulator.tokens import Identity, TokenAuthority
 from tests.fakes.clock import VirtualRuntime
+from tests.fakes.deployed import scale_set
 from tests.fakes.slot import silent
 from worker.contract.errors import MetadataUnavailable
 from worker.vm.events import EventPoller, ScheduledEvent, concerning
@@ -253,14 +253,7 @@ def test_an_eviction_in_the_emulator_is_noticed_by_its_vm_and_by_no_other(
 ) -> None:
     now = [datetime(2026, 3, 1, 12, tzinfo=UTC)]
     faults = Faults()
-    described = SetDescription(
-        subscription_id="0b1f6471-1bf0-4dda-aec3-cb9272f09590",
-        resource_group="tests",
-        name="fleet",
-        identity=identity,
-        resource=spot_set("westeurope", "Standard_F2als_v6", identity, {}),
-    )
-    model = ScaleSetModel(described, Latencies(60, 20, 30), faults, lambda: now[0], Random(1))
+    model = ScaleSetModel(scale_set(identity), Latencies(60, 20, 30), faults, lambda: now[0], Random(1))
     model.set_capacity(2)
     now[0] += timedelta(seconds=61)
     victim, other = model.vms()

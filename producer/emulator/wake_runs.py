@@ -1,0 +1,149 @@
+"""The wake of a fleet on this machine: the deployed workflow on its schedule, with an identity of its own.
+
+Owns what the workflow's parameters are here: the same calls at the emulator's addresses, all times shrunk together.
+"""
+
+import http.client
+import json
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from producer.emulator.deployment import DeployedWake
+from producer.emulator.errors import EmulatorError
+from producer.emulator.expressions import UnsupportedWorkflow
+from producer.emulator.tokens import Identity, TokenAuthority
+from producer.emulator.wake import HttpAnswer, HttpCall, Run, Surroundings, Wake
+from worker.contract.runtime import Event, Runtime
+
+ANSWER_S: Final = 30.0
+FRESHNESS_MIN_S: Final = 10
+"""A slow machine needs real time to answer: the same floor as `Durations.read_to_write_s` has."""
+PULSE_AGE_MIN_S: Final = 60
+"""A slow machine needs real time to import torch, between a raise of the capacity and the first pulse of the VM."""
+
+
+def here(wake: Wake, addresses: Mapping[str, str], time_scale: float) -> Wake:
+    """Return the same workflow for this machine.
+
+    `addresses` maps the endpoints that were deployed to those here. Raises EmulatorError for an address of the workflow
+    that is none of them.
+    """
+    given = wake.parameters
+    moved = {name: _moved(given[name], addresses) for name in ("scaleSetUri", "countUri", "controlUri")}
+    paced = wake.with_parameters(
+        **moved,
+        freshness_s=max(FRESHNESS_MIN_S, round(given["freshness_s"] * time_scale)),
+        pulseAge_s=max(PULSE_AGE_MIN_S, round(given["pulseAge_s"] * time_scale)),
+        clearDelay_s=max(1, round(given["clearDelay_s"] * time_scale)),
+        rest_s=max(1, round(given["rest_s"] * time_scale)),
+    )
+    return replace(paced, interval_s=wake.interval_s * time_scale)
+
+
+def _moved(uri: str, addresses: Mapping[str, str]) -> str:
+    for deployed, local in addresses.items():
+        if uri.startswith(f"{deployed.rstrip('/')}/"):
+            return local.rstrip("/") + uri.removeprefix(deployed.rstrip("/"))
+    raise EmulatorError(f"The wake calls {uri}, which is no endpoint of the target.")
+
+
+class _Stopped(Exception):
+    """The fleet shuts down in the middle of a run."""
+
+
+class WakeRuns:
+    """Runs of the wake, one after the other."""
+
+    def __init__(
+        self,
+        wake: DeployedWake,
+        tokens: TokenAuthority,
+        ca_file: Path,
+        runtime: Runtime,
+        now: Callable[[], datetime],
+        say: Callable[[str], None],
+    ) -> None:
+        """`wake` is for this machine (see `here`). `say` gets one sentence for what changed, and for a new problem."""
+        self._wake = wake
+        self._tokens = tokens
+        self._ca_file = ca_file
+        self._runtime = runtime
+        self._now = now
+        self._say = say
+        self._problem = ""
+
+    def run(self, stop: Event) -> None:
+        """Run at once, as Azure does after a deployment, and then on schedule until `stop` is set."""
+        while not stop.is_set():
+            world = _Loopback(self._tokens, self._wake.identity, self._ca_file, self._runtime, stop, self._now)
+            try:
+                self._tell(self._wake.workflow.run(world), world.capacities)
+            except _Stopped:
+                return
+            except UnsupportedWorkflow as error:
+                self._say(f"The wake cannot run on this machine: {error}.")
+                return
+            self._runtime.wait(stop, self._wake.workflow.interval_s)
+
+    def _tell(self, run: Run, capacities: list[int]) -> None:
+        for capacity in capacities:
+            self._say(f"The wake set the capacity to {capacity}.")
+        problem = "" if run.status == "Succeeded" else f"A run of the wake failed: {run.code}: {run.message}"
+        if problem and problem != self._problem:
+            self._say(problem)
+        self._problem = problem
+
+
+class _Loopback(Surroundings):
+    """What one run asks of this machine. `capacities` are those that it set."""
+
+    def __init__(
+        self,
+        tokens: TokenAuthority,
+        identity: Identity,
+        ca_file: Path,
+        runtime: Runtime,
+        stop: Event,
+        now: Callable[[], datetime],
+    ) -> None:
+        self.capacities: list[int] = []
+        self._tokens = tokens
+        self._identity = identity
+        self._tls = ssl.create_default_context(cafile=str(ca_file))
+        self._runtime = runtime
+        self._stop = stop
+        self._now = now
+
+    def send(self, call: HttpCall) -> HttpAnswer:
+        """See `Surroundings`."""
+        if self._stop.is_set():
+            raise _Stopped
+        url = urlsplit(call.uri)
+        token = self._tokens.issue(self._identity, call.audience).text
+        connection = http.client.HTTPSConnection(url.hostname or "", url.port, timeout=ANSWER_S, context=self._tls)
+        try:
+            headers = {**call.headers, "Authorization": f"Bearer {token}"}
+            connection.request(call.method, f"{url.path}?{url.query}", call.body, headers)
+            response = connection.getresponse()
+            answer = HttpAnswer(response.status, dict(response.getheaders()), response.read())
+        except http.client.HTTPException as error:
+            raise OSError(f"no answer that is HTTP: {error!r}") from error
+        finally:
+            connection.close()
+        if call.method == "PATCH" and answer.status < 300:
+            self.capacities.append(json.loads(call.body or b"")["sku"]["capacity"])
+        return answer
+
+    def wait(self, seconds: float) -> None:
+        """See `Surroundings`."""
+        if self._runtime.wait(self._stop, seconds):
+            raise _Stopped
+
+    def now(self) -> datetime:
+        """See `Surroundings`."""
+        return self._now()

@@ -1,0 +1,94 @@
+"""Claims about the order of things at the end of a job."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from tests.fakes.slot import QUICK, World, run_until_idle
+from tests.fakes.trainer import tiny_job, tiny_trainers
+from worker.contract.queue import Receipt
+from worker.contract.runtime import RealRuntime, Task
+from worker.contract.through import QueueThrough
+
+WAIT_S = 60.0
+
+
+@dataclass
+class Renewal:
+    """One renewal that takes until somebody waits for the heartbeat's end, or uses the receipt meanwhile."""
+
+    began: threading.Event = field(default_factory=threading.Event)
+    may_end: threading.Event = field(default_factory=threading.Event)
+    under_way: bool = False
+    disturbed_by: list[str] = field(default_factory=list)
+
+    def take(self) -> None:
+        """Stay under way, once."""
+        if not self.began.is_set():
+            self.under_way = True
+            self.began.set()
+            assert self.may_end.wait(WAIT_S), "nobody waits for the heartbeat"
+            self.under_way = False
+
+    def disturb(self, request: str) -> None:
+        """Note that a receipt is used while it is being exchanged."""
+        if self.under_way:
+            self.disturbed_by.append(request)
+            self.may_end.set()
+
+
+class SlowQueue(QueueThrough):
+    """A queue whose first renewal is `renewal`."""
+
+    def __init__(self, world: World, renewal: Renewal) -> None:
+        super().__init__(world.jobs, lambda request: request())
+        self._renewal = renewal
+
+    def renew(self, receipt: Receipt, visibility_timeout_s: float) -> Receipt:
+        if threading.current_thread().name == "heartbeat":
+            self._renewal.take()
+        else:
+            self._renewal.disturb("give back")
+        return super().renew(receipt, visibility_timeout_s)
+
+    def delete(self, receipt: Receipt) -> None:
+        self._renewal.disturb("delete")
+        super().delete(receipt)
+
+
+@dataclass
+class Joined:
+    """A task that lets the renewal end when it is joined."""
+
+    task: Task
+    renewal: Renewal
+
+    def join(self) -> None:
+        self.renewal.may_end.set()
+        self.task.join()
+
+
+class Runtime(RealRuntime):
+    """The real one, which tells when the heartbeat is joined."""
+
+    def __init__(self, renewal: Renewal) -> None:
+        self._renewal = renewal
+
+    def spawn(self, name: str, work: Callable[[], None]) -> Task:
+        task = super().spawn(name, work)
+        return Joined(task, self._renewal) if name == "heartbeat" else task
+
+
+def test_the_heartbeat_has_ended_before_the_message_is_touched() -> None:
+    world, job, renewal = World(), tiny_job(timesteps=250), Renewal()
+    world.enqueue(job)
+
+    def pace() -> None:
+        assert renewal.began.wait(WAIT_S), "the lease is never renewed"
+
+    durations = QUICK.model_copy(update={"lease_renewal_s": 0.01})
+    slot = world.slot(trainers=tiny_trainers(pace), jobs=SlowQueue(world, renewal), durations=durations)
+    run_until_idle(replace(slot, runtime=Runtime(renewal)))
+    assert renewal.began.is_set()
+    assert renewal.disturbed_by == []
+    assert (world.manifest(job).status, world.jobs.count()) == ("done", 0)
