@@ -36,17 +36,17 @@ def run_slot(settings: WorkerSettings, number: int) -> int:
     supervisor = Supervisor()
     target = Target.read(settings.target)
     slot = assemble(settings, target, azure.credential(target), number, runtime, stop)
-    return run_assembled(slot, supervisor, booted_s=settings.booted_s)
+    return run_assembled(slot, supervisor, booted_s=settings.booted_s, noted_at_boot=settings.first_pulse)
 
 
-def run_assembled(slot: Slot, supervisor: Supervisor, *, booted_s: float) -> int:
+def run_assembled(slot: Slot, supervisor: Supervisor, *, booted_s: float, noted_at_boot: Path | None = None) -> int:
     """Run a slot until its stop is asked for; return the process's exit status."""
     slot.log.info("slot.started", slot=slot.name, release=slot.release)
     presence = Presence(slot, supervisor)
     supervisor.ready()
     slot.say_what_it_works_on(None)
     slot.signs.idle(boot_seconds=max(0.0, slot.runtime.monotonic() - booted_s))
-    _let_the_pulse_be_seen(slot)
+    _let_the_pulse_be_seen(slot, noted_at_boot)
     try:
         return Loop(slot).run()
     finally:
@@ -94,17 +94,19 @@ def _await_signal(stop: StopRequest) -> None:
     stop.ask("stopped")
 
 
-def _let_the_pulse_be_seen(slot: Slot) -> None:
+def _let_the_pulse_be_seen(slot: Slot, noted_at_boot: Path | None) -> None:
     """Pulse, and let the first receive of a VM come a while after its first pulse (rule 12).
 
-    A wake that is about to clear the set reads the pulse once more before it does.
+    A wake that is about to clear the set reads the pulse once more before it does. The boot of a VM pulses before there
+    is a slot; its note of when is root's, and only read here.
     """
-    path: Path = slot.runtime_directory / "first-pulse"
-    if not path.exists():
+    own: Path = slot.runtime_directory / "first-pulse"
+    noted = noted_at_boot if noted_at_boot is not None and noted_at_boot.exists() else own
+    if not noted.exists():
         try:
             slot.control.pulse(slot.name)
         except StorageError as error:
             slot.log.warning("pulse.failed", error=str(error), next="the first receive waits all the same")
-        path.write_text(str(slot.runtime.monotonic()))
-    passed_s = slot.runtime.monotonic() - float(path.read_text())
+        own.write_text(str(slot.runtime.monotonic()))
+    passed_s = slot.runtime.monotonic() - float(noted.read_text())
     slot.runtime.wait(slot.stop.event, max(0.0, slot.durations.first_receive_after_pulse_s - passed_s))

@@ -133,6 +133,8 @@ class WorkerSettings(BaseSettings):
     """When this VM booted, by the clock that goes on while it sleeps; 0 is right for a whole machine."""
     runtime_directory: Path = Field(default=Path("/run/tranquility"), validation_alias="RUNTIME_DIRECTORY")
     """Files that the processes of one VM share: the eviction notice, and what each slot works on."""
+    first_pulse: Path | None = None
+    """Where whoever booted this VM noted its first pulse; where there is no such note, the slots make one."""
     durations: Durations | None = None
     """Overrides the target's durations, as JSON."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

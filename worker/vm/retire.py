@@ -5,8 +5,8 @@ deletes itself whatever the queue holds. `retire` is this VM's own wish: written
 and the queue is empty; it ends in a deletion only if the queue is still empty after every slot has answered, so that a
 job that came meanwhile is either seen here or was counted on another VM by whoever sent it.
 
-`decide` is pure; `RetireService` looks, decides and does, and keeps what it must remember in a file, so that a timer
-may call it as well as a loop.
+`decide` is pure; `RetireService` looks, decides and does, and keeps what it must remember in a file: on a VM a timer
+starts it for each step, in the emulator it is a loop.
 """
 
 from collections.abc import Callable, Mapping
@@ -69,6 +69,8 @@ class RetireState(Frozen):
     """… and when it was first seen."""
     stopped: tuple[int, ...] = ()
     """Slots that we stopped under this flag: what starts in their place reads it before any claim."""
+    due_s: float = 0.0
+    """When to look again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +187,11 @@ class RetireService:
         while not stop.is_set():
             self.runtime.wait(stop, self.once())
 
+    def by_timer(self) -> None:
+        """Take a step if one is due: a timer does not know that Azure wants to be left alone for minutes."""
+        if self.runtime.monotonic() >= self._remembered().due_s:
+            self.once()
+
     def once(self) -> float:
         """Take one step. Returns after how many seconds to take the next."""
         state = self._remembered()
@@ -197,7 +204,7 @@ class RetireService:
             pause_s = self._failed(error)
         else:
             self.failures.clear()
-        self._remember(state)
+        self._remember(state.model_copy(update={"due_s": self.runtime.monotonic() + pause_s}))
         return pause_s
 
     def _look(self) -> VmLook:

@@ -54,7 +54,7 @@ def run_retire(*, once: bool) -> None:
         log=logger.bind(vm=vm),
     )
     if once:
-        service.once()
+        service.by_timer()
     else:
         service.run(stop)
 

@@ -327,8 +327,7 @@ def test_a_timer_that_calls_once_reaches_the_same_end(vm: Vm) -> None:
     vm.control.raise_flag("drain", "me", "surplus")
     vm.says(0, "busy")
     for _ in range(10):
-        vm.service = vm.fresh_service()
-        vm.service.once()
+        vm.fresh_service().by_timer()
         vm.runtime.advance(30)
     assert vm.stopped == [0]
     assert vm.deletions
@@ -339,3 +338,18 @@ def test_a_memory_that_cannot_be_read_begins_anew(vm: Vm) -> None:
     vm.says(0, idle_s=300)
     vm.runs_for(1)
     assert vm.control.flags("me") == RETIRE
+
+
+def test_a_timer_that_comes_too_early_is_sent_away(vm: Vm) -> None:
+    """Each start is a process of its own: how long Azure wants to be left alone is in the file."""
+    vm.control.raise_flag("drain", "me", "surplus")
+    vm.problems += [Throttled("429", 77.0)]
+    asked_s = []
+    for _ in range(8):
+        before = len(vm.problems) + len(vm.deletions)
+        vm.fresh_service().by_timer()
+        if len(vm.problems) + len(vm.deletions) != before:
+            asked_s.append(vm.runtime.now_s)
+        vm.runtime.advance(30)
+    assert asked_s == [10_000, 10_090, 10_150, 10_210]
+    assert vm.deletions == asked_s[1:]

@@ -1,0 +1,54 @@
+"""The first receive of a VM comes a while after its first pulse, whoever gave it (rule 12)."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.clock import VirtualRuntime
+from tests.fakes.slot import World
+from worker.contract.settings import Durations
+from worker.run import _let_the_pulse_be_seen
+from worker.slot import Slot
+
+WAIT_S = Durations().first_receive_after_pulse_s
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+def slot(world: World) -> Slot:
+    return replace(world.slot(durations=Durations()), runtime=VirtualRuntime(now_s=10_000.0))
+
+
+def begins_at(slot: Slot, noted_at_boot: Path | None = None) -> float:
+    _let_the_pulse_be_seen(slot, noted_at_boot)
+    return slot.runtime.monotonic()
+
+
+def test_a_slot_on_a_vm_without_a_note_pulses_and_waits(world: World, slot: Slot) -> None:
+    assert begins_at(slot) == 10_000 + WAIT_S
+    assert world.blobs.get("control", "pulse") is not None
+
+
+def test_the_other_slots_and_a_restarted_one_wait_for_the_rest_only(slot: Slot) -> None:
+    (slot.runtime_directory / "first-pulse").write_text("9990.0")
+    assert begins_at(slot) == 9_990 + WAIT_S
+    assert begins_at(slot) == 9_990 + WAIT_S
+
+
+def test_the_note_of_the_boot_counts_and_is_not_written(world: World, slot: Slot, tmp_path: Path) -> None:
+    note = tmp_path / "first-pulse"
+    note.write_text("9970.125\n")  # as bootstrap.py writes it
+    assert begins_at(slot, note) == 9_970.125 + WAIT_S
+    assert note.read_text() == "9970.125\n"
+    assert not (slot.runtime_directory / "first-pulse").exists()
+    assert world.blobs.get("control", "pulse") is None
+
+
+def test_where_the_boot_left_no_note_the_slots_make_their_own(slot: Slot, tmp_path: Path) -> None:
+    assert begins_at(slot, tmp_path / "absent") == 10_000 + WAIT_S
+    assert (slot.runtime_directory / "first-pulse").exists()
