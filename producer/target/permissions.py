@@ -1,17 +1,17 @@
-"""Which right each call to Azure needs: the table of operations per principal, and the way there from an HTTP request.
+"""Which right each call to Azure needs: the table of operations per principal.
 
-`roles.py` reads which rights the template gives; a test compares the two. Sources: Microsoft, "Authorize with Microsoft
-Entra ID" (tables of the queue and blob operations); for what a Flexible scale set needs besides the call itself,
-"Orchestration modes", section RBAC permissions, and "Configure role permissions for standby pools".
+`roles.py` reads which rights the template gives; a test compares the two. Source of what a Flexible scale set needs
+besides the call itself: Microsoft, "Orchestration modes", section RBAC permissions, and "Configure role permissions for
+standby pools".
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from worker.contract.permissions import Need, need_of_request
+
 Principal = Literal["vm", "operator", "wake"]
-Service = Literal["queue", "blob", "arm"]
 
 _QUEUES: Final = "Microsoft.Storage/storageAccounts/queueServices/queues"
 _MESSAGES: Final = f"{_QUEUES}/messages"
@@ -23,90 +23,6 @@ _DISKS: Final = "Microsoft.Compute/disks"
 _INTERFACES: Final = "Microsoft.Network/networkInterfaces"
 _ADDRESSES: Final = "Microsoft.Network/publicIPAddresses"
 _WORKFLOWS: Final = "Microsoft.Logic/workflows"
-
-
-class UnknownRequest(Exception):
-    """A request that no rule here names. Add its rule, and the operation that makes it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Need:
-    """One of these actions must be granted on `scope`.
-
-    A scope is a resource id below the providers of the resource group, '' being the group itself; a `*` in it stands
-    for a name that only a deployment knows.
-    """
-
-    scope: str
-    any_of: tuple[str, ...]
-    is_data: bool = False
-
-    def __str__(self) -> str:
-        return f"{' or '.join(self.any_of)} on {self.scope or 'the resource group'}"
-
-
-# ---- From a request to its need --------------------------------------------------------------------------------------
-
-_QUEUE_RULES: Final[tuple[tuple[str, str, str, bool, tuple[str, ...]], ...]] = (
-    # method, path below the queue, query that must be there, is it a data action, one of these actions
-    ("GET", "messages", "peekonly", True, (f"{_MESSAGES}/read",)),
-    ("GET", "messages", "", True, (f"{_MESSAGES}/process/action",)),
-    ("POST", "messages", "", True, (f"{_MESSAGES}/add/action", f"{_MESSAGES}/write")),
-    ("DELETE", "messages", "", True, (f"{_MESSAGES}/delete",)),
-    ("PUT", "messages/.+", "", True, (f"{_MESSAGES}/write",)),
-    ("DELETE", "messages/.+", "", True, (f"{_MESSAGES}/process/action", f"{_MESSAGES}/delete")),
-    ("GET|HEAD", "", "comp", False, (f"{_QUEUES}/read",)),
-)
-_BLOB_RULES: Final[tuple[tuple[str, str, str, bool, tuple[str, ...]], ...]] = (
-    ("GET", "", "comp", True, (f"{_BLOBS}/read",)),
-    ("GET|HEAD", "", "", False, (f"{_CONTAINERS}/read",)),
-    ("GET|HEAD", ".+", "", True, (f"{_BLOBS}/read",)),
-    ("PUT", ".+", "", True, (f"{_BLOBS}/write",)),
-    ("DELETE", ".+", "", True, (f"{_BLOBS}/delete",)),
-)
-_ARM_RULES: Final[tuple[tuple[str, str, str], ...]] = (
-    ("GET", f"{_SETS}/[^/]+", f"{_SETS}/read"),
-    ("PATCH", f"{_SETS}/[^/]+", f"{_SETS}/write"),
-    ("POST", f"{_SETS}/[^/]+/delete", f"{_SETS}/delete/action"),
-    ("GET", f"{_VMS}(/[^/]+)?", f"{_VMS}/read"),
-    ("GET", f"{_VMS}/[^/]+/instanceView", f"{_VMS}/instanceView/read"),
-    ("POST", f"{_VMS}/[^/]+/simulateEviction", f"{_VMS}/simulateEviction/action"),
-    ("GET", f"{_DISKS}", f"{_DISKS}/read"),
-    ("GET", f"{_INTERFACES}", f"{_INTERFACES}/read"),
-    ("GET", f"{_ADDRESSES}", f"{_ADDRESSES}/read"),
-    ("GET", f"{_WORKFLOWS}/[^/]+", f"{_WORKFLOWS}/read"),
-    ("GET", f"{_WORKFLOWS}/[^/]+/runs(/[^/]+)?", f"{_WORKFLOWS}/runs/read"),
-)
-
-
-def need_of_request(service: Service, method: str, path: str, query: Mapping[str, str]) -> Need:
-    """Return what Azure checks before it answers a request.
-
-    `path` begins with a slash: for storage it is below the account (`/jobs/messages`), for ARM the whole path.
-
-    Raises:
-        UnknownRequest: nothing in this project makes such a request.
-    """
-    if service == "arm":
-        return _need_of_arm(method, path)
-    holder, _, rest = path.strip("/").partition("/")
-    parent, rules = (
-        ("queueServices/default/queues", _QUEUE_RULES)
-        if service == "queue"
-        else ("blobServices/default/containers", _BLOB_RULES)
-    )
-    for methods, below, key, is_data, any_of in rules:
-        if re.fullmatch(methods, method) and re.fullmatch(below, rest) and (not key or key in query):
-            return Need(f"Microsoft.Storage/storageAccounts/*/{parent}/{holder}", any_of, is_data)
-    raise UnknownRequest(f"{method} {path} of the {service} service")
-
-
-def _need_of_arm(method: str, path: str) -> Need:
-    _, marker, resource = path.partition("/providers/")
-    for rule_method, pattern, action in _ARM_RULES:
-        if marker and method == rule_method and re.fullmatch(pattern, resource, re.IGNORECASE):
-            return Need("", (action,))
-    raise UnknownRequest(f"{method} {path} of Azure Resource Manager")
 
 
 # ---- What the code does ----------------------------------------------------------------------------------------------

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from producer.target.permissions import Need, Operation, Principal
+from producer.target.permissions import Operation, Principal
+from worker.contract.permissions import Need
 
 _QUEUES: Final = "Microsoft.Storage/storageAccounts/queueServices/queues"
 _MESSAGES: Final = f"{_QUEUES}/messages"

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from azure.mgmt.compute import ComputeManagementClient
 
 from worker.contract.errors import AccessDenied, ConditionFailed, MessageGone, StorageUnavailable
+from worker.contract.permissions import Service, UnknownRequest, need_of_storage_url
 from worker.contract.settings import Target
 
 SINGLE_PUT_BYTES = 256 * 1024 * 1024
@@ -118,8 +119,11 @@ def _transport(target: Target) -> RequestsTransport:
 
 
 @contextmanager
-def storage_errors() -> Iterator[None]:
-    """Turn the SDK's errors into ours; what a caller handles itself (404, 409, 412) it catches inside."""
+def storage_errors(service: Service, endpoint: str) -> Iterator[None]:
+    """Turn the SDK's errors into ours; what a caller handles itself (404, 409, 412) it catches inside.
+
+    `endpoint` is that of the storage account whose `service` is asked.
+    """
     try:
         yield
     except (ConditionFailed, MessageGone):
@@ -128,7 +132,7 @@ def storage_errors() -> Iterator[None]:
         raise StorageUnavailable(f"No token: {error.message.splitlines()[0]}") from error
     except HttpResponseError as error:
         if error.status_code in {401, 403}:
-            raise AccessDenied(_brief(error)) from error
+            raise AccessDenied(f"{_brief(error)}{_way_in(error, service, endpoint)}") from error
         raise StorageUnavailable(_brief(error)) from error
     except AzureError as error:
         raise StorageUnavailable(str(error.message).splitlines()[0]) from error
@@ -138,3 +142,17 @@ def _brief(error: HttpResponseError) -> str:
     code = getattr(error, "error_code", None) or (error.error.code if error.error else "")
     first = (error.message or "").splitlines()[:1]
     return f"{error.status_code} {code} {first[0] if first else ''}".strip()
+
+
+def _way_in(error: HttpResponseError, service: Service, endpoint: str) -> str:
+    """Say what a denied request lacked: Azure names neither the action nor, among many requests, which one it was."""
+    code, request = getattr(error, "error_code", None), getattr(error.response, "request", None)
+    if code == "AuthorizationFailure":
+        return " That is what the network rules of the storage account answer: they do not let this address in."
+    if code != "AuthorizationPermissionMismatch" or request is None:
+        return ""
+    try:
+        need = need_of_storage_url(service, endpoint, request.method, request.url)
+    except UnknownRequest:
+        return ""
+    return f" It takes {need}."

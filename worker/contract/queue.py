@@ -1,6 +1,7 @@
 """The queue of jobs: what tranquility asks of it, and Azure Storage Queue as the answer."""
 
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
 from typing import Protocol
 
@@ -55,16 +56,18 @@ class AzureQueue:
 
     def __init__(self, client: QueueClient) -> None:
         self._client = client
+        account = client.url.partition("?")[0].removesuffix(f"/{client.queue_name}")
+        self._errors = partial(storage_errors, "queue", account)
 
     def send(self, text: str) -> Receipt:
         """Put a message with time to live -1 (the service's default would drop it after 7 days)."""
-        with storage_errors():
+        with self._errors():
             sent = self._client.send_message(text, visibility_timeout=0, time_to_live=-1)
         return Receipt(sent.id, sent.pop_receipt or "")
 
     def receive(self, visibility_timeout_s: float) -> Message | None:
         """Take one message."""
-        with storage_errors():
+        with self._errors():
             # receive_messages() would go on fetching pages until the queue is empty (azure-sdk-for-python#14762).
             got = self._client.receive_message(visibility_timeout=ceil(visibility_timeout_s))
         if got is None:
@@ -73,7 +76,7 @@ class AzureQueue:
 
     def renew(self, receipt: Receipt, visibility_timeout_s: float) -> Receipt:
         """Hide the message for so long from now on, and return the new receipt."""
-        with storage_errors(), _gone(receipt):
+        with self._errors(), _gone(receipt):
             # Both named: the SDK sends 0 for a missing timeout, and the message would be visible at once.
             updated = self._client.update_message(
                 receipt.message_id, pop_receipt=receipt.pop_receipt, visibility_timeout=ceil(visibility_timeout_s)
@@ -82,12 +85,12 @@ class AzureQueue:
 
     def delete(self, receipt: Receipt) -> None:
         """Delete the message."""
-        with storage_errors(), _gone(receipt):
+        with self._errors(), _gone(receipt):
             self._client.delete_message(receipt.message_id, pop_receipt=receipt.pop_receipt)
 
     def count(self) -> int:
         """Return the approximate message count."""
-        with storage_errors():
+        with self._errors():
             return int(self._client.get_queue_properties().approximate_message_count or 0)
 
 

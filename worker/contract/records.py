@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any, Protocol
 
 from azure.core import MatchConditions
@@ -90,11 +91,12 @@ class AzureBlobs:
 
     def __init__(self, service: BlobServiceClient) -> None:
         self._service = service
+        self._errors = partial(storage_errors, "blob", service.url)
 
     def get(self, container: str, name: str, beat: Callable[[], None] = _ignore) -> Stored | None:
         """Read a blob in blocks."""
         dates: list[str] = []
-        with storage_errors():
+        with self._errors():
             try:
                 stream = self._service.get_blob_client(container, name).download_blob(
                     raw_response_hook=lambda response: dates.append(response.http_response.headers["Date"])
@@ -120,7 +122,7 @@ class AzureBlobs:
     ) -> str:
         """Write a blob in one Put Blob (the client's single-put size is above any blob of ours)."""
         client = self._service.get_blob_client(container, name)
-        with storage_errors():
+        with self._errors():
             try:
                 answer = client.upload_blob(
                     body,
@@ -137,7 +139,7 @@ class AzureBlobs:
 
     def delete(self, container: str, name: str, condition: Condition = None) -> None:
         """Delete a blob."""
-        with storage_errors():
+        with self._errors():
             client = self._service.get_blob_client(container, name)
             try:
                 client.delete_blob(**_if_match(condition))
@@ -149,7 +151,7 @@ class AzureBlobs:
 
     def list(self, container: str, prefix: str) -> Iterator[Listed]:
         """Yield blobs with their metadata, 5,000 a request."""
-        with storage_errors():
+        with self._errors():
             for page in pages(self._service, container, prefix):
                 for entry in page.entries:
                     age_s = max(0.0, (page.date - entry.last_modified).total_seconds())
@@ -157,7 +159,7 @@ class AzureBlobs:
 
     def folders(self, container: str) -> Iterator[str]:
         """Yield first parts of names: one request for 5,000 of them, whatever lies below."""
-        with storage_errors():
+        with self._errors():
             for found in self._service.get_container_client(container).walk_blobs(delimiter="/"):
                 if isinstance(found, BlobPrefix):
                     yield str(found.name).removesuffix("/")

@@ -16,16 +16,9 @@ from azure.mgmt.compute import ComputeManagementClient
 from azure.storage.blob import ContainerClient
 from azure.storage.queue import QueueClient
 
-from producer.target.permissions import (
-    OF_THE_SUBSCRIPTION,
-    OPERATIONS,
-    Need,
-    Operation,
-    Service,
-    UnknownRequest,
-    need_of_request,
-)
+from producer.target.permissions import OF_THE_SUBSCRIPTION, OPERATIONS, Operation
 from producer.target.roles import BUILT_IN_ROLES, UNUSED_OF_BUILT_IN, Grant, grants_of, unmet
+from worker.contract.permissions import Need, Service, UnknownRequest, need_of_request
 
 SNAPSHOTS = Path(__file__).parents[3] / "bicep" / "snapshots"
 ALL_SNAPSHOTS = sorted(path.name.removesuffix(".snapshot.json") for path in SNAPSHOTS.glob("*.snapshot.json"))
