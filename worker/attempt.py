@@ -23,6 +23,7 @@ class Attempt:
         self._store = CheckpointStore(slot.blobs, claim)
         self._claimed_s = slot.runtime.monotonic()
         self._run: TrainingRun | None = None
+        self._has_stepped = False
         self._training_since: tuple[float, int] = (self._claimed_s, 0)
         self.stop = StopRequest(slot.runtime, parent=slot.stop)
         """Asked by the slot (eviction, signal, drain) or about this job only (ownership lost, held, storage)."""
@@ -117,6 +118,9 @@ class Attempt:
 
     def _at_boundary(self, run: TrainingRun, committer: Committer) -> None:
         """Commit when it is time, stop when it is asked. Called at every rollout start and evaluation step."""
+        if not self._has_stepped and run.step > self._training_since[1]:
+            self._has_stepped = True
+            self._slot.signs.trains()
         reason = self.stop.reason
         if reason is not None:
             committer.raise_its_error()

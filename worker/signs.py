@@ -14,6 +14,7 @@ class Signs:
         self._lock = runtime.lock()
         self._idle_since_s = self._committed_s = runtime.monotonic()
         self._commits = 0
+        self._booted_s = self._committed_s
         cpu = fingerprint.get("cpu", "")
         self._report = SlotReport(vm=vm, slot=slot, state="starting", release=release, cpu=cpu)
         self.changed = runtime.event()
@@ -26,12 +27,19 @@ class Signs:
             update: dict[str, object] = {"state": "idle", "sweep": "", "job": None, "answers": None}
             if boot_seconds is not None:
                 update["boot_seconds"] = boot_seconds
+                self._booted_s = self._runtime.monotonic() - boot_seconds
             self._become(update)
 
     def busy(self, sweep: str, job: str) -> None:
         """The slot trains."""
         with self._lock:
             self._become({"state": "busy", "sweep": sweep, "job": job, "answers": None})
+
+    def trains(self) -> None:
+        """The slot has made a training step: the first one tells how long it takes from the VM's boot to work."""
+        with self._lock:
+            if not self._report.first_step_seconds:
+                self._become({"first_step_seconds": self._runtime.monotonic() - self._booted_s})
 
     def answers(self, flag: Flag) -> None:
         """The slot has read a flag, and receives nothing while that stands."""

@@ -87,6 +87,7 @@ def fleet_document(fleet: FleetView) -> dict[str, Any]:
                 "job": slot.seen.report.job,
                 "heartbeat_age_s": slot.seen.age_s,
                 "boot_s": slot.seen.report.boot_seconds,
+                "boot_to_first_step_s": slot.seen.report.first_step_seconds,
                 "release": slot.seen.report.release,
                 "cpu": slot.seen.report.cpu,
             }

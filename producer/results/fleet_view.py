@@ -121,6 +121,11 @@ class FleetView:
         """Return the number of living slots."""
         return sum(slot.alive and slot.seen.report.state != "stopped" for slot in self.slots)
 
+    @property
+    def boot_to_step_s(self) -> float:
+        """Return the longest time that a living slot took from its VM's boot to its first training step; 0 if none."""
+        return max((slot.seen.report.first_step_seconds for slot in self.slots if slot.alive), default=0.0)
+
 
 @dataclass(frozen=True)
 class FleetReader:

@@ -151,6 +151,8 @@ def _fleet_line(view: View) -> str:
         parts.append(f"capacity {fleet.set.capacity}{f'/{view.max_instances}' if view.max_instances else ''}")
         parts.append(_instances(view))
     parts.append(f"{fleet.busy}/{plural(fleet.living, 'slot')} busy")
+    if fleet.boot_to_step_s:
+        parts.append(f"training {duration(fleet.boot_to_step_s)} after boot")
     return f"fleet  {' · '.join(parts)}"
 
 

@@ -9,6 +9,7 @@ from tests.fakes.trainer import tiny_job, tiny_trainers
 from worker.contract.queue import Receipt
 from worker.contract.runtime import RealRuntime, Task
 from worker.contract.through import QueueThrough
+from worker.stop import StopRequest
 
 WAIT_S = 60.0
 
@@ -92,3 +93,15 @@ def test_the_heartbeat_has_ended_before_the_message_is_touched() -> None:
     assert renewal.began.is_set()
     assert renewal.disturbed_by == []
     assert (world.manifest(job).status, world.jobs.count()) == ("done", 0)
+
+
+def test_the_first_training_step_of_a_slot_is_told_and_no_later_one() -> None:
+    world, job = World(), tiny_job(timesteps=250)
+    world.enqueue(job)
+    slot = world.slot()
+    run_until_idle(slot)
+    first = slot.signs.report().first_step_seconds
+    assert first > 0.0
+    world.enqueue(tiny_job(timesteps=260))
+    run_until_idle(replace(slot, stop=StopRequest(slot.runtime)))
+    assert slot.signs.report().first_step_seconds == first

@@ -57,6 +57,19 @@ def test_only_a_change_wakes_whoever_publishes() -> None:
     assert slot.changed.is_set()
 
 
+def test_only_the_first_training_step_is_timed_from_the_boot() -> None:
+    slot, runtime = signs()
+    slot.idle(boot_seconds=9.0)
+    runtime.now_s += 60
+    slot.busy("sweep", JOB)
+    assert slot.report().first_step_seconds == 0.0
+    runtime.now_s += 5
+    slot.trains()
+    runtime.now_s += 100
+    slot.trains()
+    assert slot.report().first_step_seconds == 74.0
+
+
 def test_commits_are_counted_with_the_time_since_the_last() -> None:
     slot, runtime = signs()
     runtime.now_s += 7

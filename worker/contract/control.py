@@ -33,6 +33,8 @@ class SlotReport(Frozen):
     """Commits since the slot began: what tells a commit from a slot that starts again and again."""
     boot_seconds: float = 0.0
     """From the VM's boot to the slot's first receive."""
+    first_step_seconds: float = 0.0
+    """From the VM's boot to the slot's first training step; 0 before that."""
     release: str = ""
     cpu: str = ""
 

@@ -184,3 +184,13 @@ def test_the_parts_never_take_more_lines_than_there_are(lines: int, jobs: int, w
 @given(st.integers(8, 60), st.integers(80, 140))
 def test_the_picture_is_never_higher_than_the_terminal(height: int, width: int) -> None:
     assert len(drawn(a_view(), Size(width, height)).splitlines()) <= height
+
+
+def test_it_says_how_long_a_vm_takes_from_its_boot_to_training() -> None:
+    view = a_view()
+    slots = [
+        replace(slot, seen=replace(slot.seen, report=slot.seen.report.model_copy(update={"first_step_seconds": took})))
+        for slot, took in zip(view.fleet.slots, (95.0, 80.0, 900.0), strict=True)
+    ]
+    lines = drawn(replace(view, fleet=replace(view.fleet, slots=tuple(slots))), Size(140)).splitlines()
+    assert "training 95 s after boot" in next(line for line in lines if line.startswith("fleet"))
