@@ -1,4 +1,4 @@
-"""Commands that change sweeps: enqueue, cancel, pause, resume, retry, delete. Each may be killed and called again."""
+"""Commands that change sweeps: enqueue, confirm, cancel, pause, resume, retry, delete; each may be called again."""
 
 import json
 import sys
@@ -13,8 +13,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from producer import session as sessions
+from producer.results.progress import ProgressReader
+from producer.results.words import plural
 from producer.session import Session
 from producer.sweep import hold, lifecycle
+from producer.sweep.confirm import FEWEST_SEEDS, confirm
 from producer.sweep.enqueue import Enqueued, NotConfirmed, enqueue
 from producer.sweep.parallel import Progress as Told
 from producer.sweep.patience import patient
@@ -57,6 +60,7 @@ def register(app: typer.Typer, after: After, open_session: OpenSession = session
     commands = Commands(after, open_session)
     for command in (
         commands.enqueue,
+        commands.confirm,
         commands.cancel,
         commands.pause,
         commands.resume,
@@ -68,6 +72,7 @@ def register(app: typer.Typer, after: After, open_session: OpenSession = session
 
 EXAMPLES = {
     "enqueue": "Example: tranquility enqueue examples/lunar.yaml",
+    "confirm": "Example: tranquility confirm lunar --top 3 --seeds 10",
     "cancel": "Example: tranquility cancel lunar",
     "pause": "Example: tranquility pause lunar",
     "resume": "Example: tranquility resume lunar",
@@ -113,6 +118,34 @@ class Commands:
         with bar("sending") as told:
             found = enqueue(session, planned.plan, asking(yes), update=update, progress=told)
         self._show(as_json, enqueued_document(found), *enqueued_words(found))
+        if found.hold is None or found.hold.jobs:
+            self._after(session, say)
+
+    def confirm(
+        self,
+        sweep: Sweep,
+        top: Annotated[int, typer.Option(min=2, max=100, help="How many of the leading sets.")] = 3,
+        seeds: Annotated[int, typer.Option(min=FEWEST_SEEDS, max=1000, help="Fresh seeds for each.")] = 10,
+        yes: Yes = False,
+        as_json: AsJson = False,
+        target: TargetFile = None,
+    ) -> None:
+        """Run the leaders of a sweep on fresh seeds, so that `results` can name a winner.
+
+        The best of many sets looks better than it is, because it was selected. Seeds that no set was chosen by do not
+        flatter it. Decide on --seeds beforehand: adding more because the answer was not the hoped one makes chance
+        findings likelier than the 5 % that `results` claims. Called again, it adds nothing that is there already.
+        """
+        from producer.results.answers import leaders  # SciPy takes a second to import
+
+        session = self._session(target)
+        check_jobs_can_run(session)
+        progress = ProgressReader(session.blobs, sweep, session.durations.visibility_timeout_s).read()
+        chosen = leaders(progress, top)
+        with bar("sending") as told:
+            found = confirm(session, sweep, [one.index for one in chosen], seeds, asking(yes), progress=told)
+        words = [f"{sweep}: {plural(seeds, 'fresh seed')} for each of {', '.join(one.label for one in chosen)}"]
+        self._show(as_json, {**asdict(found), "sets": [one.index for one in chosen]}, *words, *enqueued_words(found))
         if found.hold is None or found.hold.jobs:
             self._after(session, say)
 

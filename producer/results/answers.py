@@ -7,7 +7,8 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from producer.results.best import best_config
+from producer.results.best import best_config, best_of
+from producer.results.entrants import Entrant
 from producer.results.leaderboard import Leaderboard, leaderboards
 from producer.results.parts import ResultDamaged, download
 from producer.results.progress import JobProgress, ProgressReader, SweepProgress
@@ -62,9 +63,28 @@ def best(progress: Sequence[SweepProgress]) -> str:
         raise InputError("No run has finished yet, so there is no leader.")
     if len(boards) > 1:
         raise InputError(f"There are {len(boards)} environments, each with a leader of its own: name a sweep of one.")
-    leader = boards[0].leader.entrant
-    plan = next(sweep.plan for sweep in progress if sweep.sweep == leader.sweep)
-    return best_config(boards[0], leader.sweep, plan.configurations[leader.index])
+    chosen = best_of(boards[0])
+    plan = next(sweep.plan for sweep in progress if sweep.sweep == chosen.sweep)
+    return best_config(boards[0], chosen.sweep, plan.configurations[chosen.index])
+
+
+def leaders(progress: SweepProgress, top: int) -> tuple[Entrant, ...]:
+    """Return the best `top` sets of each environment: those that fresh seeds are worth.
+
+    Raises InputError while runs that make the ranking have not ended, and where fewer than two sets have a result.
+    """
+    waiting = sum(not job.terminal and not job.fresh for job in progress.jobs)
+    if waiting:
+        raise InputError(
+            f"{plural(waiting, 'job')} of {progress.sweep} have not ended, and the leaders may still change: confirm "
+            f"when they have (tranquility watch {progress.sweep})."
+        )
+    boards = [board for board in leaderboards([progress]) if len(board.standings) > 1]
+    if not boards:
+        raise InputError(
+            f"{progress.sweep} has no two sets with results to choose between: there is nothing to confirm."
+        )
+    return tuple(standing.entrant for board in boards for standing in board.standings[:top])
 
 
 def fetch(blobs: BlobStore, sweep: SweepProgress, folder: Path, say: Callable[[str], None]) -> None:

@@ -1,111 +1,18 @@
 """Which hyperparameters lead, and whether one can believe it. Ranks sets within one environment and its kwargs."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from producer.results import statistics
+from producer.results.confirmation import Confirmation, confirmation
+from producer.results.entrants import Entrant, Standing, entrants, score_words
 from producer.results.progress import SweepProgress
-from producer.results.statistics import Interval
-from producer.results.words import label_keys, number, plural, set_label
-from worker.contract.job import Configuration, EnvironmentSpec
-from worker.contract.plan import Plan, resolve
-from worker.contract.score import EvaluationSummary
-
-SEPARATED_P = 0.05
-SHOWN_SEEDS = 5
-"""Seeds that the sentence lists one by one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One finished training run."""
-
-    job: str
-    seed: int
-    score: EvaluationSummary
-    releases: tuple[str, ...]
-    exact: bool
-
-
-@dataclass(frozen=True)
-class Entrant:
-    """A hyperparameter set with its finished runs."""
-
-    sweep: str
-    index: int
-    """Into the plan's sets."""
-    label: str
-    differs: Mapping[str, Any]
-    configuration: Configuration
-    """As far as ranking needs it: environment, lengths, trainer, evaluation."""
-    planned: int
-    """Seeds in the plan."""
-    runs: tuple[Run, ...]
-    """In the order of seeds; at least one."""
-
-    @cached_property
-    def scores(self) -> tuple[float, ...]:
-        """Return the score of each run: the mean return of its final model over the held-out episodes."""
-        return tuple(run.score.mean for run in self.runs)
-
-    @cached_property
-    def mean(self) -> float:
-        """Return the mean over seeds."""
-        return float(np.mean(self.scores))
-
-    @property
-    def worst(self) -> float:
-        """Return the score of the worst seed."""
-        return min(self.scores)
-
-    @property
-    def solved(self) -> float | None:
-        """Return the share of held-out episodes that count as a success, over all seeds."""
-        shares = [run.score.solved for run in self.runs if run.score.solved is not None]
-        return float(np.mean(shares)) if shares else None
-
-    @property
-    def percentile_5(self) -> float:
-        """Return the 5th percentile of a run's held-out returns, mean over seeds."""
-        return float(np.mean([run.score.percentile_5 for run in self.runs]))
-
-
-@dataclass(frozen=True)
-class Standing:
-    """A set and its place."""
-
-    rank: int
-    entrant: Entrant
-    p: float | None
-    """Welch's test against the leader, corrected over all sets; exploratory. None for the leader, and where a set has
-    one run."""
-    rank_one_share: float | None
-    """How often it leads when seeds are drawn again."""
-
-    @cached_property
-    def interval(self) -> Interval | None:
-        """Return the interval of the mean; from 5 seeds on."""
-        return statistics.mean_interval(self.entrant.scores)
-
-    @cached_property
-    def iqm(self) -> float | None:
-        """Return the interquartile mean; from 10 seeds on."""
-        return statistics.interquartile_mean(self.entrant.scores)
-
-    @cached_property
-    def iqm_interval(self) -> Interval | None:
-        """Return the interval of the interquartile mean; from 10 seeds on. It takes a bootstrap, so ask for few."""
-        return statistics.iqm_interval(self.entrant.scores)
-
-    @property
-    def separated(self) -> bool:
-        """Return whether the test tells it from the leader."""
-        return self.p is not None and self.p < SEPARATED_P
+from producer.results.words import number, plural
+from worker.contract.job import EnvironmentSpec
 
 
 @dataclass(frozen=True)
@@ -119,6 +26,8 @@ class Leaderboard:
     """Sets of this environment without a finished run."""
     seeds_to_separate: int | None
     """Seeds that would tell the first from the second; None: more than 50, or not to be said."""
+    confirmation: Confirmation | None = None
+    """What runs on fresh seeds say; None where `confirm` added none."""
 
     @property
     def leader(self) -> Standing:
@@ -150,57 +59,25 @@ def leaderboards(progress: Sequence[SweepProgress]) -> tuple[Leaderboard, ...]:
 
     The order is that of the plans. Environments without any finished run have no ranking.
     """
-    entrants: dict[bytes, list[Entrant]] = defaultdict(list)
+    ranked: dict[bytes, list[Entrant]] = defaultdict(list)
     environments: dict[bytes, EnvironmentSpec] = {}
     without: dict[bytes, int] = defaultdict(int)
     for sweep in progress:
         prefix = f"{sweep.sweep}: " if len(progress) > 1 else ""
-        for entrant in _entrants(sweep, prefix):
+        for entrant in entrants(sweep, prefix):
             environment = entrant.configuration.environment
             key = environment.canonical()
             environments.setdefault(key, environment)
             if entrant.runs:
-                entrants[key].append(entrant)
+                ranked[key].append(entrant)
             else:
                 without[key] += 1
-    return tuple(rank(environments[key], entrants[key], without[key]) for key in environments if entrants[key])
+    return tuple(rank(environments[key], ranked[key], without[key]) for key in environments if ranked[key])
 
 
-def _entrants(sweep: SweepProgress, prefix: str) -> Iterator[Entrant]:
-    """Yield every set of a sweep, also those without a finished run."""
-    plan = sweep.plan
-    keys = label_keys([planned.differs for planned in plan.sets[:300]])
-    runs: dict[int, list[Run]] = defaultdict(list)
-    planned: dict[int, int] = defaultdict(int)
-    for job in sweep.jobs:
-        planned[job.set] += 1
-        if job.state == "done" and job.score is not None:
-            runs[job.set].append(Run(job.id, job.seed, job.score, job.releases, job.exact))
-    for index, one in enumerate(plan.sets):
-        yield Entrant(
-            sweep=sweep.sweep,
-            index=index,
-            label=prefix + set_label(one.differs, keys),
-            differs=one.differs,
-            configuration=_ranked_as(plan, index),
-            planned=planned[index],
-            runs=tuple(sorted(runs[index], key=lambda run: run.seed)),
-        )
-
-
-def _ranked_as(plan: Plan, index: int) -> Configuration:
-    """Return a set's configuration as far as ranking needs it; resolving 10,000 sets in full takes seconds."""
-    matters = {
-        key: value
-        for key, value in plan.sets[index].differs.items()
-        if key.split(".")[0] == "env" or key.split(".")[0] in Configuration.model_fields
-    }
-    return resolve(plan.common, matters) if matters else plan.common
-
-
-def rank(environment: EnvironmentSpec, entrants: Sequence[Entrant], without_result: int = 0) -> Leaderboard:
+def rank(environment: EnvironmentSpec, sets: Sequence[Entrant], without_result: int = 0) -> Leaderboard:
     """Return the ranking of sets with at least one finished run each; equal means keep the order of the plan."""
-    ranked = sorted(entrants, key=lambda entrant: -entrant.mean)
+    ranked = sorted(sets, key=lambda entrant: -entrant.mean)
     leader = ranked[0]
     corrected = statistics.holm(statistics.welch(leader.scores, [other.scores for other in ranked[1:]]))
     shares = statistics.rank_one_shares([entrant.scores for entrant in ranked])
@@ -214,7 +91,7 @@ def rank(environment: EnvironmentSpec, entrants: Sequence[Entrant], without_resu
         for place, entrant in enumerate(ranked)
     )
     seeds = statistics.seeds_to_separate(leader.scores, ranked[1].scores) if len(ranked) > 1 else None
-    return Leaderboard(environment, standings, without_result, seeds)
+    return Leaderboard(environment, standings, without_result, seeds, confirmation(ranked))
 
 
 # ---- in words ------------------------------------------------------------------------------------------------------
@@ -226,8 +103,8 @@ def sentence(board: Leaderboard) -> str:
     name = leader.entrant.label
     runs = leader.entrant.scores
     if not others:
-        return f"{name} is the only set with results: {_score(leader)}."
-    parts = [f"{name} leads with {_score(leader)}"]
+        return f"{name} is the only set with results: {score_words(leader)}."
+    parts = [f"{name} leads with {score_words(leader)}"]
     tied = [other for other in others if not other.separated]
     if len(runs) < 2 or all(other.p is None for other in others):
         parts.append("one seed a set says nothing of the spread, so nothing is separated")
@@ -235,19 +112,21 @@ def sentence(board: Leaderboard) -> str:
         parts.append(f"not separated from {plural(len(tied), 'other')}")
     else:
         parts.append("separated from every other set (exploratory: the leader was selected)")
-    parts.append("not confirmed on fresh seeds")
+    parts.append(_confirmed(board))
     return "; ".join(parts) + "."
 
 
-def _score(standing: Standing) -> str:
-    runs, count = standing.entrant.scores, len(standing.entrant.scores)
-    seeds = plural(count, "seed")
-    mean = number(standing.entrant.mean)
-    if standing.interval is not None:
-        low, high = number(standing.interval.low), number(standing.interval.high)
-        return f"{mean} (95 % {standing.interval.method} interval {low} to {high}; {seeds})"
-    listed = ", ".join(number(run) for run in sorted(runs)[:SHOWN_SEEDS])
-    return f"{mean} ({listed}; {seeds})" if count > 1 else f"{mean} ({seeds})"
+def _confirmed(board: Leaderboard) -> str:
+    found = board.confirmation
+    if found is None:
+        return "not confirmed on fresh seeds"
+    if found.still_open:
+        return f"{found.finished} of {plural(found.planned, 'run')} on fresh seeds have ended"
+    if found.winner is None:
+        return "no winner on fresh seeds"
+    if found.winner.same_set(board.leader.entrant):
+        return "and the winner on fresh seeds"
+    return f"but on fresh seeds {found.winner.label} is the winner"
 
 
 def separation(board: Leaderboard) -> str:
@@ -279,10 +158,10 @@ def selection(board: Leaderboard) -> str:
 
 
 def _warnings(board: Leaderboard) -> Iterator[str]:
-    entrants = [standing.entrant for standing in board.standings]
-    runs = [run for entrant in entrants for run in entrant.runs]
+    sets = [standing.entrant for standing in board.standings]
+    runs = [run for entrant in sets for run in (*entrant.runs, *(entrant.fresh.runs if entrant.fresh else ()))]
     yield from _nothing_learned(board)
-    missing = sum(len(entrant.runs) < entrant.planned for entrant in entrants)
+    missing = sum(len(entrant.runs) < entrant.planned for entrant in sets)
     if missing or board.without_result:
         verb = "misses" if missing == 1 else "miss"
         none = f"; {plural(board.without_result, 'set')} without any result" if board.without_result else ""
@@ -290,7 +169,7 @@ def _warnings(board: Leaderboard) -> Iterator[str]:
     releases = sorted({release for run in runs for release in run.releases})
     if len(releases) > 1:
         yield f"The runs were made by {len(releases)} releases ({', '.join(releases)}): differences may be the code's."
-    yield from _mixed(entrants)
+    yield from _mixed(sets)
     inexact = sum(not run.exact for run in runs)
     if inexact:
         yield f"{plural(inexact, 'run')} resumed on another kind of machine, so not bit by bit what one machine makes."
@@ -307,8 +186,8 @@ def _nothing_learned(board: Leaderboard) -> Iterator[str]:
         )
 
 
-def _mixed(entrants: Iterable[Entrant]) -> Iterator[str]:
-    configurations = [entrant.configuration for entrant in entrants]
+def _mixed(sets: Iterable[Entrant]) -> Iterator[str]:
+    configurations = [entrant.configuration for entrant in sets]
     trainers = sorted({configuration.trainer for configuration in configurations})
     if len(trainers) > 1:
         yield f"The runs were made by different trainers ({', '.join(trainers)})."

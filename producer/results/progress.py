@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -52,6 +52,8 @@ class JobProgress:
     score: EvaluationSummary | None = None
     age_s: float = 0.0
     """Since the manifest was written."""
+    fresh: bool = False
+    """Added by `confirm`: no part of the ranking."""
 
     @property
     def terminal(self) -> bool:
@@ -175,14 +177,14 @@ class ProgressReader:
 
 def job_progress(planned: PlannedJob, total: int, blob: Listed | None, silent_after_s: float) -> JobProgress:
     """Return a job's progress from its listed manifest; without one it was never claimed."""
-    job = JobProgress(planned.id, planned.set, planned.seed, total)
+    job = JobProgress(planned.id, planned.set, planned.seed, total, fresh=planned.fresh)
     if blob is None:
         return job
     try:
         return _from_metadata(job, blob, silent_after_s)
     except (ValueError, KeyError, ValidationError) as error:
         reason = f"its manifest is listed with metadata that this release cannot read: {error!r}"
-        return JobProgress(planned.id, planned.set, planned.seed, total, "silent", reason=reason, age_s=blob.age_s)
+        return replace(job, state="silent", reason=reason, age_s=blob.age_s)
 
 
 def _from_metadata(job: JobProgress, blob: Listed, silent_after_s: float) -> JobProgress:
@@ -193,6 +195,7 @@ def _from_metadata(job: JobProgress, blob: Listed, silent_after_s: float) -> Job
         set=job.set,
         seed=job.seed,
         total=job.total,
+        fresh=job.fresh,
         state=_state(listed["status"], "evaluating" in listed, blob.age_s > silent_after_s),
         step=int(listed["step"]),
         reached=int(listed["reached"]),

@@ -9,13 +9,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from producer.results.leaderboard import (
-    Leaderboard,
-    Standing,
-    environment_label,
-    selection,
-    separation,
-)
+from producer.results.confirmation import Confirmation
+from producer.results.entrants import Run, Standing
+from producer.results.leaderboard import Leaderboard, environment_label, selection, separation
 from producer.results.statistics import Interval
 from producer.results.words import number, plural
 
@@ -27,7 +23,8 @@ def ranking(board: Leaderboard, top: int) -> RenderableType:
     """Return a ranking's best `top` sets, the sentence about the leader, and what to know before believing it."""
     parts: list[RenderableType] = [Text(environment_label(board.environment), "bold")]
     parts += [Text(f"! {warning}", "yellow") for warning in board.warnings]
-    parts += [Text(), _table(board, top), Text()]
+    solved_at = board.environment.solved_at
+    parts += [Text(), _table(board.standings[:top], solved_at), Text()]
     hidden = len(board.standings) - top
     if hidden > 0:
         parts.append(Text(f"… and {plural(hidden, 'more set')}", "dim"))
@@ -36,11 +33,22 @@ def ranking(board: Leaderboard, top: int) -> RenderableType:
         parts.append(Text("P: Welch's t test against the leader, Holm-corrected over all sets; exploratory.", "dim"))
     if board.leader.rank_one_share is not None:
         parts.append(Text("LEADS: how often a set leads when the seeds are drawn again (bootstrap).", "dim"))
+    if board.confirmation is not None:
+        parts += _confirmed(board.confirmation, solved_at)
     return Group(*parts)
 
 
-def _table(board: Leaderboard, top: int) -> Table:
-    shown = board.standings[:top]
+def _confirmed(found: Confirmation, solved_at: float | None) -> list[RenderableType]:
+    parts: list[RenderableType] = [Text(), Text("On fresh seeds", "bold")]
+    if found.standings:
+        parts += [Text(), _table(found.standings, solved_at)]
+    parts += [Text(), Text(found.sentence)]
+    if len(found.standings) > 1:
+        parts.append(Text("P: Welch's t test against the first, Holm-corrected over all pairs of these sets.", "dim"))
+    return parts
+
+
+def _table(shown: Sequence[Standing], solved_at: float | None) -> Table:
     with_interval = any(standing.interval for standing in shown)
     with_iqm = any(standing.iqm is not None for standing in shown)
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), expand=True, header_style="dim")
@@ -53,7 +61,6 @@ def _table(board: Leaderboard, top: int) -> Table:
         table.add_column("IQM", no_wrap=True, justify="right")
     table.add_column("EVERY SEED", ratio=2)
     table.add_column("WORST", no_wrap=True, justify="right")
-    solved_at = board.environment.solved_at
     if solved_at is not None:
         table.add_column(f"≥{number(solved_at)}", no_wrap=True, justify="right")
     for heading in ("5 %", "P", "LEADS"):
@@ -105,6 +112,18 @@ def board_document(board: Leaderboard) -> dict[str, Any]:
         "seeds_to_separate": board.seeds_to_separate,
         "sets_without_result": board.without_result,
         "standings": [_standing_document(standing) for standing in board.standings],
+        "confirmation": _confirmation_document(board.confirmation) if board.confirmation else None,
+    }
+
+
+def _confirmation_document(found: Confirmation) -> dict[str, Any]:
+    winner = found.winner
+    return {
+        "sentence": found.sentence,
+        "planned_runs": found.planned,
+        "open_runs": found.still_open,
+        "winner": None if winner is None else {"sweep": winner.sweep, "set": winner.index, "label": winner.label},
+        "standings": [_standing_document(standing) for standing in found.standings],
     }
 
 
@@ -139,23 +158,29 @@ def _interval_document(interval: Interval | None) -> dict[str, Any] | None:
 
 
 def run_rows(boards: Sequence[Leaderboard]) -> Iterator[dict[str, Any]]:
-    """Yield one row a run, hyperparameters included."""
+    """Yield one row a run, hyperparameters included; runs on fresh seeds are marked, and have no part in the rank."""
     for board in boards:
         for standing in board.standings:
             entrant = standing.entrant
-            for run in entrant.runs:
-                yield {
-                    "sweep": entrant.sweep,
-                    "environment": environment_label(board.environment),
-                    "rank": standing.rank,
-                    "set": entrant.index,
-                    **entrant.differs,
-                    "job": run.job,
-                    "seed": run.seed,
-                    **run.score.model_dump(mode="json"),
-                    "exact": run.exact,
-                    "releases": " ".join(run.releases),
-                }
+            fresh = entrant.fresh.runs if entrant.fresh else ()
+            yield from (_row(board, standing, run, fresh=False) for run in entrant.runs)
+            yield from (_row(board, standing, run, fresh=True) for run in fresh)
+
+
+def _row(board: Leaderboard, standing: Standing, run: Run, *, fresh: bool) -> dict[str, Any]:
+    return {
+        "sweep": standing.entrant.sweep,
+        "environment": environment_label(board.environment),
+        "rank": standing.rank,
+        "set": standing.entrant.index,
+        **standing.entrant.differs,
+        "job": run.job,
+        "seed": run.seed,
+        "fresh": fresh,
+        **run.score.model_dump(mode="json"),
+        "exact": run.exact,
+        "releases": " ".join(run.releases),
+    }
 
 
 def to_csv(rows: Iterable[dict[str, Any]]) -> str:

@@ -5,7 +5,7 @@ it claims 95 %. From there on a t interval is given for the mean, and from `IQM_
 interquartile mean.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite, sqrt
 from typing import Any
@@ -105,6 +105,13 @@ def holm(p_values: Sequence[float | None]) -> tuple[float | None, ...]:
         highest = max(highest, min(1.0, (len(known) - rank) * p))
         corrected[index] = highest
     return tuple(corrected)
+
+
+def all_pairs(sets: Sequence[Runs]) -> Mapping[tuple[int, int], float | None]:
+    """Return the p of Welch's test of every pair (i, j) of sets with i < j, Holm-corrected over all pairs."""
+    pairs = [(i, j) for i in range(len(sets)) for j in range(i + 1, len(sets))]
+    p_values = [p for i, runs in enumerate(sets) for p in welch(runs, sets[i + 1 :])]
+    return dict(zip(pairs, holm(p_values), strict=True))
 
 
 def rank_one_shares(sets: Sequence[Runs], seed: int = 0) -> tuple[float, ...] | None:

@@ -6,7 +6,7 @@ recorded as sent is not sent again, and a message sent twice does no harm.
 
 import contextlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -56,6 +56,18 @@ class Enqueued:
     """Whether a higher budget lifted the sweep's hold."""
 
 
+@dataclass(frozen=True)
+class Written:
+    """A plan that was written, or that needed no change."""
+
+    before: StoredPlan | None
+    """As it was at the first look."""
+    plan: Plan
+    """As it stands now."""
+    lifted: bool = False
+    """Whether a budget's hold was lifted for it."""
+
+
 def enqueue(
     session: Session,
     wanted: Plan,
@@ -79,7 +91,14 @@ def enqueue(
         StorageError: the same command again goes on from here.
     """
     wanted = wanted.model_copy(update={"enqueued_by": session.user})
-    stored, plan, lifted = _write_plan(session, wanted, confirm, update=update)
+    written = write_change(session, wanted.sweep, lambda stored: merged(stored, wanted, update=update), confirm)
+    unnamed = (planned.id for planned in written.plan.jobs if not planned.fresh and planned.id not in wanted.by_id)
+    return replace(send_planned(session, written, progress), unnamed=tuple(unnamed))
+
+
+def send_planned(session: Session, written: Written, progress: Progress = silent) -> Enqueued:
+    """Send what a plan's jobs still need. Raises StorageError."""
+    stored, plan, lifted = written.before, written.plan, written.lifted
     statuses = job_statuses(session, plan.sweep)
     hold = read_hold(session.blobs, plan.sweep)
     records = SentRecords(session, plan.sweep)
@@ -97,35 +116,38 @@ def enqueue(
         added=len(plan.jobs) - (len(stored.plan.jobs) if stored else 0),
         sent=sent,
         ended=sum(planned.id in statuses and statuses[planned.id].terminal for planned in plan.jobs),
-        unnamed=tuple(planned.id for planned in plan.jobs if planned.id not in wanted.by_id),
+        unnamed=(),
         hold=hold,
         lifted=lifted,
     )
 
 
-def _write_plan(
-    session: Session, wanted: Plan, confirm: Confirm, *, update: bool
-) -> tuple[StoredPlan | None, Plan, bool]:
-    """Return the plan as it was before, as it stands now, and whether a hold was lifted for it."""
+def write_change(session: Session, sweep: str, change: Callable[[Plan | None], Plan], confirm: Confirm) -> Written:
+    """Write what `change` makes of a sweep's plan, by CAS; somebody else's only where `confirm` says so.
+
+    Raises:
+        NotConfirmed: the person does not want it.
+        StorageError: nothing is known; the same again does no harm.
+    """
     lifted = False
     first: StoredPlan | None = None
     for attempt in range(PLAN_WRITES):
-        stored = find_plan(session.blobs, wanted.sweep)
+        stored = find_plan(session.blobs, sweep)
         if attempt == 0:
             first = stored
-        plan = merged(stored.plan if stored else None, wanted, update=update)
+        plan = change(stored.plan if stored else None)
         if stored is not None:
             if plan == stored.plan:
-                return first, plan, lifted
+                return Written(first, plan, lifted)
             if stored.plan.enqueued_by != session.user and not confirm(_question(stored.plan, plan)):
-                raise NotConfirmed(f"{wanted.sweep} stays as it is.")
+                raise NotConfirmed(f"{sweep} stays as it is.")
             lifted = _lift_budget(session, stored.plan, plan) or lifted
             if len(plan.jobs) > len(stored.plan.jobs):
-                unmark_complete(session, plan.sweep)  # before the plan: an audit must not pass the new jobs over
+                unmark_complete(session, sweep)  # before the plan: an audit must not pass the new jobs over
         with contextlib.suppress(ConditionFailed):  # somebody else was quicker, or our answer was lost: look again
             write_plan(session, plan, stored)
-            return first, plan, lifted
-    raise StorageUnavailable(f"The plan of {wanted.sweep} changed {PLAN_WRITES} times in a row while we wrote it.")
+            return Written(first, plan, lifted)
+    raise StorageUnavailable(f"The plan of {sweep} changed {PLAN_WRITES} times in a row while we wrote it.")
 
 
 def merged(stored: Plan | None, wanted: Plan, *, update: bool) -> Plan:
@@ -144,16 +166,11 @@ def merged(stored: Plan | None, wanted: Plan, *, update: bool) -> Plan:
         return stored.model_copy(update={"budget_usd": wanted.budget_usd, "source": wanted.source})
     if not update:
         raise InputError(_another_plan(stored, wanted, len(new)))
-    if len(stored.jobs) + len(new) > MAX_JOBS:
-        raise InputError(
-            f"{wanted.sweep} has {len(stored.jobs):,} jobs, and {len(new):,} more would be above {MAX_JOBS:,}: "
-            "take another name: for the new ones."
-        )
     return _with_jobs(stored, wanted, new)
 
 
 def _another_plan(stored: Plan, wanted: Plan, new: int) -> str:
-    gone = sum(planned.id not in wanted.by_id for planned in stored.jobs)
+    gone = sum(not planned.fresh and planned.id not in wanted.by_id for planned in stored.jobs)
     also = f", and {gone:,} of its {len(stored.jobs):,} are not in this file" if gone else ""
     return (
         f"There is already a sweep {wanted.sweep!r} with another plan: {new:,} jobs of this file are not in it{also}. "
@@ -189,6 +206,16 @@ def _with_jobs(stored: Plan, wanted: Plan, new: list[PlannedJob]) -> Plan:
             "budget_usd": wanted.budget_usd,
         }
     )
+    return checked(plan, len(stored.jobs))
+
+
+def checked(plan: Plan, before: int) -> Plan:
+    """Return a plan that grew from `before` jobs, made anew. Raises InputError where it is too large."""
+    if len(plan.jobs) > MAX_JOBS:
+        raise InputError(
+            f"{plan.sweep} has {before:,} jobs, and {len(plan.jobs) - before:,} more would be above {MAX_JOBS:,}: "
+            "take another name: for the new ones."
+        )
     plan = Plan.model_validate(plan.model_dump())  # a copy would keep what was computed from the old sets
     if len(plan.canonical()) > MAX_PLAN_BYTES:
         raise InputError(f"The plan of {plan.sweep} would have more than {MAX_PLAN_BYTES:,} bytes: take another name.")

@@ -27,6 +27,8 @@ class PlannedJob(Frozen):
     id: JobId
     set: Annotated[int, Field(ge=0)]
     seed: int
+    fresh: bool = False
+    """Added by `confirm`: its seed had no part in choosing the set, so a ranking leaves it out."""
 
 
 class Plan(Frozen):

@@ -14,6 +14,8 @@ from producer.session import Session
 from producer.sweep.enqueue import NotConfirmed
 from tests.fakes.producing import Storage, commit_all, receive, receive_all
 from worker.contract.errors import InputError
+from worker.contract.manifest import Outcome
+from worker.contract.score import summarise
 
 FILE = (
     "name: s\nenv: Pendulum-v1\ntimesteps: 1000\nseeds: [0, 1]\n"
@@ -75,6 +77,34 @@ def test_enqueue_again_ticks_again_and_sends_nothing(shell: Shell) -> None:
     shell("enqueue", str(shell.file))
     assert shell.json("enqueue", str(shell.file))["sent"] == 0
     assert shell.ticks == 2
+
+
+def finish(shell: Shell) -> None:
+    """Let every job of the sweep be done, the first set's better than the second's."""
+    plan = shell.storage.plan("s")
+    for planned in plan.jobs:
+        job = plan.job(planned)
+        score = summarise([-100.0 - planned.seed - 50 * planned.set], [200], None)
+        shell.storage.put_status(job, "done", outcome=Outcome(score=score).model_dump())
+
+
+def test_confirm_adds_fresh_seeds_for_the_leaders_and_ends_with_a_tick(shell: Shell) -> None:
+    shell("enqueue", str(shell.file))
+    finish(shell)
+    result = shell("confirm", "s", "--seeds", "5")
+    assert result.stdout == (
+        "s: 5 fresh seeds for each of tau=0.1, tau=0.2\n"
+        "s: 14 jobs planned (10 new), 10 messages sent, 4 jobs have ended.\n"
+    )
+    assert shell.ticks == 2
+    again = shell.json("confirm", "s", "--seeds", "5")
+    assert (again["added"], again["sets"]) == (0, [0, 1])
+
+
+def test_confirm_waits_for_the_ranking_and_takes_at_least_five_seeds(shell: Shell) -> None:
+    shell("enqueue", str(shell.file))
+    assert "may still change" in str(shell.fails("confirm", "s").exception)
+    assert shell.fails("confirm", "s", "--seeds", "4").exit_code == 2
 
 
 def test_a_dry_run_prints_the_plan_and_asks_for_no_target(shell: Shell) -> None:
