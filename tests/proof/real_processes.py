@@ -2,14 +2,16 @@
 
 import random
 import signal
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from azure.core.credentials import TokenCredential
 
 from tests.proof.herd import Herd, Worker, workers
+from tests.proof.row import Enough, Tell, told
 from worker.contract import names
 from worker.contract.azure import blob_service, queue_service
 from worker.contract.control import Control
@@ -106,13 +108,15 @@ class Kills:
     jobs: int
     claims: int
     """Over all jobs; one each without kills."""
-    lost_or_twice: int
+    lost: int
     poisoned: int
     other_bits: int
     """Jobs whose digest is not that of the straight run."""
 
 
-def kill_at_random(account: Account, herd: Herd, *, kills: int, jobs_at_once: int, processes: int, seed: int) -> Kills:
+def kill_at_random(
+    account: Account, herd: Herd, *, kills: int, jobs_at_once: int, processes: int, seed: int, tell: Tell = told
+) -> Kills:
     """Kill random workers at random moments; a new batch of jobs comes whenever one has ended."""
     chance = random.Random(seed)
     batches: list[list[Job]] = []
@@ -124,11 +128,13 @@ def kill_at_random(account: Account, herd: Herd, *, kills: int, jobs_at_once: in
 
     with workers(herd, account.target, processes) as here:
         sweep = next_batch()
-        for _ in range(kills):
+        done_kills = 0
+        while done_kills < kills and _goes_on(tell, f"{done_kills} of {kills} kills, {len(batches)} batches of jobs"):
             account.pause(chance.expovariate(processes / 4.0))
             victim = chance.randrange(processes)
             herd.end(here[victim])
             here[victim] = herd.start(account.target)
+            done_kills += 1
             if account.ended(sweep) == jobs_at_once:
                 sweep = next_batch()
         account.until("the last batch has ended", lambda: account.ended(sweep) == jobs_at_once)
@@ -138,13 +144,21 @@ def kill_at_random(account: Account, herd: Herd, *, kills: int, jobs_at_once: in
     straight = {job.seed: herd.straight(job) for job in batches[0]}
     done = [job for job, manifest in zip(every, manifests, strict=True) if manifest and manifest.status == "done"]
     return Kills(
-        kills=kills,
+        kills=done_kills,
         jobs=len(every),
         claims=sum(manifest.attempt_count for manifest in manifests if manifest),
-        lost_or_twice=len(every) - len(done),
+        lost=len(every) - len(done),
         poisoned=account.poison.count(),
         other_bits=sum(account.digest(job) != straight[job.seed] for job in done),
     )
+
+
+def _goes_on(tell: Tell, text: str) -> bool:
+    try:
+        tell(text)
+    except Enough:
+        return False
+    return True
 
 
 After = Literal["committed", "published"]
@@ -152,24 +166,44 @@ After = Literal["committed", "published"]
 
 @dataclass(frozen=True)
 class Pauses:
-    """Rounds in which a holder slept until its successor had `after`."""
+    """Rounds in which a holder slept until its successor had committed, or published."""
 
-    rounds: int
-    after: After
-    overwritten: int
+    rounds: int = 0
+    overwritten: int = 0
     """Rounds in which the holder, awake again, changed what its successor had written."""
-    other_bits: int
+    other_bits: int = 0
 
 
-def pause_holders(account: Account, herd: Herd, *, rounds: int, after: After, digest: str) -> Pauses:
-    """Stop a holder past its visibility, wake it when its successor has the job, and see that it gives up."""
-    overwritten = other = 0
-    for number in range(rounds):
-        job = Job.of(f"pause-{after}-{number}", SHORT, seed=0)
-        account.enqueue([job])
-        overwritten += not _one_pause(account, herd, job, after)
-        other += account.digest(job) != digest
-    return Pauses(rounds, after, overwritten, other)
+def pause_holders(
+    accounts: Sequence[Account], herd: Herd, *, rounds: int, after: After, digest: str, tell: Tell = told
+) -> Pauses:
+    """Stop holders past their visibility, wake them when a successor has the job, and see that they give up.
+
+    The accounts share the rounds, and work side by side.
+    """
+    found = Pauses()
+    one_at_a_time = threading.Lock()
+
+    def work(account: Account, numbers: range) -> None:
+        nonlocal found
+        for number in numbers:
+            job = Job.of(f"pause-{after}-{number}", SHORT, seed=0)
+            account.enqueue([job])
+            stands = _one_pause(account, herd, job, after)
+            other = account.digest(job) != digest
+            with one_at_a_time:
+                found = replace(
+                    found,
+                    rounds=found.rounds + 1,
+                    overwritten=found.overwritten + (not stands),
+                    other_bits=found.other_bits + other,
+                )
+                tell(f"{found.rounds} of {rounds} pauses until the successor had {after}")
+
+    with ThreadPoolExecutor(len(accounts)) as pool:
+        lanes = [range(lane, rounds, len(accounts)) for lane in range(len(accounts))]
+        list(pool.map(work, accounts, lanes))
+    return found
 
 
 def _one_pause(account: Account, herd: Herd, job: Job, after: After) -> bool:
@@ -212,10 +246,3 @@ def _went_on(manifest: Manifest | None, successor: Worker, before: Manifest) -> 
 
 def _is_idle(account: Account, worker: Worker) -> bool:
     return any(seen.report.vm == worker.vm and seen.report.state == "idle" for seen in account.control.slots())
-
-
-def in_lanes(accounts: Sequence[Account], rounds: int, run: Callable[[Account, int], Pauses]) -> list[Pauses]:
-    """Run so many rounds, shared among accounts that work side by side."""
-    each = [rounds // len(accounts) + (lane < rounds % len(accounts)) for lane in range(len(accounts))]
-    with ThreadPoolExecutor(len(accounts)) as pool:
-        return list(pool.map(run, accounts, each))
