@@ -130,6 +130,41 @@ def _on_first_message(dequeue_count: int, *, planned: bool, hold: Hold | None) -
     return Claim()
 
 
+# ---- what a refused write means -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Adopt:
+    """It stands: this very write, or the end of this claim, after which it writes nothing."""
+
+    seen: Seen
+
+
+@dataclass(frozen=True, slots=True)
+class Rebase:
+    """An earlier write of this claim came through, unknown to it: change what that one made, and write again."""
+
+    seen: Seen
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The manifest is no longer of this claim."""
+
+    reason: str
+
+
+def on_refused_write(ours: Manifest, seen: Seen | None) -> Adopt | Rebase | Lost:
+    """Decide by what is stored now after a write was refused: a retry of the SDK makes that ambiguous (rule 3)."""
+    if seen is None:
+        return Lost("The manifest is gone: the sweep was deleted.")
+    if seen.manifest.nonce != ours.nonce:
+        return Lost(f"Epoch {seen.manifest.epoch} belongs to {seen.manifest.worker or 'a person'}.")
+    if seen.manifest == ours or seen.manifest.status != "running":
+        return Adopt(seen)
+    return Rebase(seen)
+
+
 # ---- manifests that follow from one another -----------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from pydantic import ValidationError
 
+from worker import decisions
 from worker.contract import names
 from worker.contract.errors import ConditionFailed, OwnershipLost, StorageUnavailable
 from worker.contract.job import Job
@@ -60,19 +61,27 @@ class Fence:
     def write(self, change: Callable[[Manifest], Manifest]) -> tuple[Manifest, Manifest]:
         """Write what `change` makes of the manifest, and return the manifest before and after.
 
+        Where an earlier write of this claim took effect and nobody knew, `change` is applied to what that one made. A
+        claim that has ended writes nothing more: it returns its end twice.
+
         Raises:
             OwnershipLost: another claim wrote the manifest, or the sweep was deleted.
             StorageUnavailable: whether the write took effect is unknown; the next one finds out.
         """
         with self._lock:
-            before = self.manifest
-            after = change(before)
-            if after.nonce != before.nonce:
-                raise OwnershipLost("A claim never changes its nonce.")
-            self._etag = _put(self._blobs, after, self._etag)
-            self.manifest = after
-            self._written_s = self._runtime.monotonic()
-            return before, after
+            for _ in range(REWRITES):
+                before = self.manifest
+                if before.status != "running":
+                    return before, before
+                after = change(before)
+                if after.nonce != before.nonce:
+                    raise OwnershipLost("A claim never changes its nonce.")
+                stands = _put(self._blobs, after, self._etag)
+                self.manifest, self._etag = stands.seen.manifest, stands.seen.etag
+                if isinstance(stands, decisions.Adopt):
+                    self._written_s = self._runtime.monotonic()
+                    return before, self.manifest
+            raise StorageUnavailable(f"{REWRITES} writes of {self.job.id} in a row met a change of our own.")
 
     def still_mine(self) -> bool:
         """Return whether the stored manifest is of this claim."""
@@ -82,25 +91,18 @@ class Fence:
 
 def create(blobs: BlobStore, runtime: Runtime, manifest: Manifest, seen: Seen | None) -> Fence:
     """Claim: write `manifest` over what was seen. Raises OwnershipLost where another claim was quicker."""
-    return Fence(blobs, runtime, manifest, _put(blobs, manifest, seen.etag if seen else None))
+    stands = _put(blobs, manifest, seen.etag if seen else None)
+    return Fence(blobs, runtime, stands.seen.manifest, stands.seen.etag)
 
 
-def _put(blobs: BlobStore, manifest: Manifest, etag: str | None) -> str:
-    """Write with If-Match on `etag` (None: If-None-Match), and settle ambiguous answers by reading again."""
-    job = manifest.job
-    name = names.manifest(job.sweep, job.id)
-    body = manifest.canonical()
-    for _ in range(REWRITES):
-        condition = Absent() if etag is None else Unchanged(etag)
-        with contextlib.suppress(ConditionFailed):
-            return blobs.put(names.SWEEPS, name, body, condition, manifest.metadata())
-        found = blobs.get(names.SWEEPS, name)
-        if found is None:
-            raise OwnershipLost("The manifest is gone: the sweep was deleted.")
-        if found.body == body:
-            return found.etag  # ours, written by a request whose answer was lost
-        stored = _parsed(found.body, job.sweep, job.id)
-        if stored.nonce != manifest.nonce:
-            raise OwnershipLost(f"Epoch {stored.epoch} belongs to {stored.worker or 'a person'}.")
-        etag = found.etag  # an earlier write of ours came late: write over it
-    raise StorageUnavailable(f"{REWRITES} conditional writes of {name} in a row met a change of our own.")
+def _put(blobs: BlobStore, manifest: Manifest, etag: str | None) -> decisions.Adopt | decisions.Rebase:
+    """Write with If-Match on `etag` (None: If-None-Match), and settle an ambiguous answer by reading again."""
+    name = names.manifest(manifest.job.sweep, manifest.job.id)
+    condition = Absent() if etag is None else Unchanged(etag)
+    with contextlib.suppress(ConditionFailed):
+        written = blobs.put(names.SWEEPS, name, manifest.canonical(), condition, manifest.metadata())
+        return decisions.Adopt(Seen(manifest, written, 0.0))
+    decision = decisions.on_refused_write(manifest, read_manifest(blobs, manifest.job.sweep, manifest.job.id))
+    if isinstance(decision, decisions.Lost):
+        raise OwnershipLost(decision.reason)
+    return decision

@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from tests.fakes.manifests import NONCE, OTHER_NONCE, claim
+from tests.fakes.manifests import NONCE, OTHER_NONCE, claim, generation
 from tests.fakes.slot import Clock
 from tests.fakes.storage import MemoryBlobs
 from tests.fakes.trainer import tiny_job
-from worker import fence
+from worker import decisions, fence
 from worker.contract import names
 from worker.contract.errors import ConditionFailed, OwnershipLost, StorageUnavailable
 from worker.contract.manifest import Manifest
@@ -20,6 +20,7 @@ from worker.decisions import Seen
 JOB = tiny_job()
 NAME = names.manifest(JOB.sweep, JOB.id)
 RUNTIME = RealRuntime()
+Change = Callable[[Manifest], Manifest]
 
 
 class LostReplies(MemoryBlobs):
@@ -147,6 +148,54 @@ def test_changes_of_our_own_without_end_are_an_outage() -> None:
     blobs.before_put = lambda: None
     claimed.write(further(6))
     assert seen(blobs).manifest.reached == 6
+
+
+class Unanswered(MemoryBlobs):
+    """Applies the next write, and never says so."""
+
+    def __init__(self) -> None:
+        super().__init__(Clock())
+        self.silent = False
+
+    def put(
+        self,
+        container: str,
+        name: str,
+        body: bytes,
+        condition: Condition = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> str:
+        etag = super().put(container, name, body, condition, metadata)
+        if self.silent:
+            self.silent = False
+            raise StorageUnavailable("The connection broke.")
+        return etag
+
+
+def test_a_commit_that_nobody_knew_of_is_not_taken_back_by_the_next_heartbeat() -> None:
+    blobs = Unanswered()
+    claimed = fence.create(blobs, RUNTIME, claim(), None)
+    blobs.silent = True
+    with pytest.raises(StorageUnavailable):
+        claimed.write(lambda manifest: decisions.committed(manifest, generation(5), None, {}))
+    before, after = claimed.write(further(7))
+    assert [one.step for one in before.generations] == [5]
+    assert (after.step, after.reached) == (5, 7)
+    assert seen(blobs).manifest == after
+
+
+@pytest.mark.parametrize("again", [further(9), lambda manifest: decisions.failed(manifest, "failed", "it raised")])
+def test_an_end_that_nobody_knew_of_stands_whatever_this_claim_writes_next(again: Change) -> None:
+    blobs = Unanswered()
+    claimed = fence.create(blobs, RUNTIME, claim(), None)
+    blobs.silent = True
+    with pytest.raises(StorageUnavailable):
+        claimed.write(lambda manifest: decisions.failed(manifest, "failed", "it raised"))
+    end = seen(blobs)
+    for _ in range(2):
+        assert claimed.write(again)[1] == end.manifest
+    assert seen(blobs) == end
+    assert end.manifest.counts.failures_in_a_row == 1
 
 
 def test_another_nonce_fences_whoever_was_silent() -> None:
