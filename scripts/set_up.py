@@ -28,19 +28,35 @@ def main() -> None:
     """Set up, or say in one message why that is not possible."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--torch-index", default="", help="index with CPU builds of torch; empty = the default index")
+    parser.add_argument("--also", metavar="EXTRA", default="", help="an extra that only some commands need")
     arguments = parser.parse_args()
     wanted = fingerprint()
-    if STAMP.exists() and STAMP.read_text() == wanted:
-        return
+    if not is_done(STAMP, wanted):
+        set_up(arguments.torch_index)
+        STAMP.write_text(wanted)
+    stamp = VENV / f"set-up-{arguments.also}"
+    if arguments.also and not is_done(stamp, wanted):
+        say(f"Installing what only {arguments.also} needs (once)")
+        pip("-c", str(CONSTRAINTS), "-e", f"{ROOT}[{arguments.also}]")
+        refuse_cuda(installed())
+        stamp.write_text(wanted)
+
+
+def is_done(stamp: Path, wanted: str) -> bool:
+    """Return whether a stamp says that what is wanted was installed."""
+    return stamp.exists() and stamp.read_text() == wanted
+
+
+def set_up(torch_index: str) -> None:
+    """Make .venv anew."""
     check_python()
     say(f"Setting up {VENV} (once; a few minutes and about 2 GB)")
     run(sys.executable, "-m", "venv", "--clear", str(VENV))
     pip("--upgrade", "pip")
-    install_torch(arguments.torch_index)
+    install_torch(torch_index)
     pip("-c", str(CONSTRAINTS), "-e", f"{ROOT}[{EXTRAS}]")
     refuse_cuda(installed())
     run(str(PYTHON), "-m", "producer.emulator.azurite", "install", str(VENV / "azurite"), cwd=ROOT)
-    STAMP.write_text(wanted)
 
 
 def fingerprint() -> str:

@@ -1,0 +1,223 @@
+"""docs/benchmarks.md and its plots, from the figures that were kept."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tests.bench.figures import FOLDER, ROOT, Spread, kept
+
+PAGE = ROOT / "docs" / "benchmarks.md"
+INK, BLUE, ORANGE, GREY = "#222222", "#1f6fb4", "#d8791a", "#8a8a8a"
+NAMES = {
+    "fast": "tranquility (`trainer: fast`)",
+    "worker": "the same inside a worker",
+    "sb3": "Stable-Baselines3",
+    "sb3-fused": "Stable-Baselines3, fused Adam",
+    "sbx": "SBX (JAX)",
+}
+
+
+def write_page() -> None:
+    """Write the page; what was never measured is said to be missing."""
+    parts = [HEAD, *(section(kept(name)) for name, section in SECTIONS.items())]
+    PAGE.write_text("\n\n".join(part.strip() for part in parts) + "\n")
+
+
+HEAD = """
+# Benchmarks
+
+Made by `make bench`; nothing here is written by hand. Rates are taken in turns, a few hundred steps each, in one
+process tree, and compared turn by turn, so that a machine that is slower now than a minute ago does not favour anyone.
+Figures are medians with the lowest and the highest turn.
+"""
+
+
+def _per_core(found: dict[str, Any] | None) -> str:
+    title = "## Steps per second of one core"
+    if found is None:
+        return _section(title, _missing("per_core"))
+    rates, ratio = found["steps_per_second"], found["ratio"]
+    rows = [
+        (NAMES[kind], f"{rates[kind]:.1f}", f"{ratio[kind]:.2f}" if kind in ratio else "1")
+        for kind in NAMES
+        if kind in rates
+    ]
+    floor = found["floor"]
+    plot_rates(rates)
+    return _section(
+        title,
+        f"""LunarLanderContinuous-v3, hidden layers of 256 and 256, batches of 256, one gradient step per environment
+        step, environment and rollout included, one thread on one pinned core, from step {found["at_step"]:,} on.
+        {_machine(found)}""",
+        _table(("trainer", "steps/s", "tranquility is × as fast"), rows),
+        "![Steps per second of one core](benchmarks/rates.svg)",
+        f"""The matrix products of one update are {floor["mflop_per_update"]:.0f} MFLOP in SB3's form; done alone, one
+        after another, this core computes {floor["gflop_per_second"]:.0f} GFLOP/s of them. The whole step, environment
+        included, reaches **{_percent(found["share_of_floor"])}** of that floor. (It needs 34 MFLOP fewer: each row of
+        the actor's update goes back through one critic only.)""",
+    )
+
+
+def _late(found: dict[str, Any] | None) -> str:
+    title = "## Late in a run"
+    if found is None:
+        return _section(title, _missing("late"))
+    return _section(
+        title,
+        f"""Weights that have gone to zero and moments that have become subnormal slow some trainers down with time. At
+        step {found["at_step"]:,} this one makes {found["steps_per_second"]["fast"]:.1f} steps/s,
+        {_percent(found["share_of_floor"])} of the floor as measured between its turns. {_machine(found)}""",
+    )
+
+
+def _whole_machine(found: dict[str, Any] | None) -> str:
+    title = "## The whole machine"
+    if found is None:
+        return _section(title, _missing("machine"))
+    rates, ratio = found["steps_per_second"], found["ratio"]
+    rows = [
+        (f"{found['workers']} workers, one thread each", f"{rates['packed']:.1f}", "1"),
+        ("one process of SB3, default threads", f"{rates['sb3']:.1f}", f"{ratio['sb3']:.2f}"),
+        ("one process of tranquility, default threads", f"{rates['fast']:.1f}", f"{ratio['fast']:.2f}"),
+    ]
+    return _section(
+        title,
+        f"One worker per core against the usual way, one process that takes all threads. {_machine(found)}",
+        _table(("way", "steps/s together", "packed is × as fast"), rows),
+    )
+
+
+def _checkpoints(found: dict[str, Any] | None) -> str:
+    title = "## Checkpoints"
+    if found is None:
+        return _section(title, _missing("checkpoints"))
+    rows = [
+        (
+            f"{int(size):,}",
+            f"{row['bytes'].median / 1e6:.2f} MB",
+            f"{row['stall_ms'].median:.1f} / {row['stall_p99_ms']:.1f} ms",
+            f"{100 * row['share_of_run']:.2f} %",
+            f"{row['restore_s']:.2f} s, {row['requests_to_restore']} GETs",
+            f"{row['sb3_bytes'] / 1e6:.1f} MB",
+            f"{row['sb3_stall_ms'] / 1000:.2f} s",
+            f"{row['sb3_restore_s']:.2f} s",
+        )
+        for size, row in found["sizes"].items()
+    ]
+    heads = ("transitions", "a commit", "stall, median / p99", "of the run", "restore", "SB3 saves", "stall", "restore")
+    return _section(
+        title,
+        f"""{found["commits"]} commits, {found["steps_between"]} steps apart, over a local Azurite, against SB3's `save`
+        and `save_replay_buffer` of the same model on a local disk. A commit brings the state and the rows since the
+        last whole segment: at most 8,191 rows of 45 bytes. “Of the run” is the stall and the uploading thread's
+        processor time, once a minute. {_machine(found)}""",
+        _table(heads, rows),
+    )
+
+
+def _learning(found: dict[str, Any] | None) -> str:
+    title = "## Does it learn?"
+    if found is None:
+        return _section(title, _missing("learning"))
+    plot_curves(found["curves"])
+    rows = [
+        (
+            str(seed),
+            *(f"{found['scores'][kind][i]:.1f}" for kind in ("fast", "sb3")),
+            *(f"{100 * found['landings'][kind][i]:.0f} %" for kind in ("fast", "sb3")),
+        )
+        for i, seed in enumerate(found["seeds"])
+    ]
+    difference, evictions = found["difference"], found["evictions"]
+    return _section(
+        title,
+        f"""rl-baselines3-zoo's configuration for LunarLanderContinuous, {found["timesteps"]:,} steps, trained through
+        the fleet on this machine by both trainers; the final model on 100 held-out episodes that are the same for every
+        run. {_machine(found)}""",
+        _table(("seed", "fast", "sb3", "landings, fast", "landings, sb3"), rows),
+        f"""The means differ by **{difference["mean"]:+.1f}** (fast − sb3; Welch's 95 % interval
+        {difference["low"]:+.1f} to {difference["high"]:+.1f}, {len(found["seeds"])} runs each). There were
+        {evictions["fast"] + evictions["sb3"]} evictions on the way. Whole runs of the two trainers differ bit for bit,
+        since their arithmetic is done in another order; against itself each is bit-exact.""",
+        "![Evaluations during training](benchmarks/learning.svg)",
+    )
+
+
+SECTIONS = {
+    "per_core": _per_core,
+    "late": _late,
+    "machine": _whole_machine,
+    "checkpoints": _checkpoints,
+    "learning": _learning,
+}
+
+
+def plot_rates(rates: Mapping[str, Spread]) -> None:
+    """Draw bars with the range of the turns."""
+    from matplotlib.figure import Figure
+
+    kinds = [kind for kind in NAMES if kind in rates]
+    figure = Figure(figsize=(7, 2.4), layout="constrained")
+    axes = figure.subplots()
+    medians = [rates[kind].median for kind in kinds]
+    errors = [
+        [rates[kind].median - rates[kind].low for kind in kinds],
+        [rates[kind].high - rates[kind].median for kind in kinds],
+    ]
+    colours = [BLUE if kind in ("fast", "worker") else GREY for kind in kinds]
+    axes.barh([NAMES[kind].replace("`", "") for kind in kinds], medians, xerr=errors, color=colours, ecolor=INK)
+    axes.invert_yaxis()
+    axes.set_xlabel("steps per second of one core")
+    axes.spines[["top", "right"]].set_visible(False)
+    _save(figure, "rates")
+
+
+def plot_curves(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    """Draw every run of both trainers."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 3.4), layout="constrained")
+    axes = figure.subplots()
+    for kind, colour in (("fast", BLUE), ("sb3", ORANGE)):
+        for number, run in enumerate(curves[kind]):
+            label = kind if number == 0 else None
+            axes.plot(run["steps"], run["means"], color=colour, alpha=0.8, linewidth=1.2, label=label)
+    axes.axhline(200, color=GREY, linewidth=0.8, linestyle="--")
+    axes.set_xlabel("environment steps")
+    axes.set_ylabel("mean return of 10 episodes")
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    _save(figure, "learning")
+
+
+def _save(figure: Any, name: str) -> None:
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    figure.savefig(FOLDER / f"{name}.svg", metadata={"Date": None})
+
+
+def _percent(share: Spread) -> str:
+    return f"{100 * share.median:.0f} % ({100 * share.low:.0f}–{100 * share.high:.0f})"
+
+
+def _machine(found: Mapping[str, Any]) -> str:
+    machine = found["machine"]
+    return (
+        f"Measured on {found['date']} at {found['commit']}: {machine['processor']}, {machine['cores']} cores, "
+        f"{machine['system']}, torch {machine['torch']}, NumPy {machine['numpy']}, SB3 {machine['stable_baselines3']}."
+    )
+
+
+def _section(*parts: str) -> str:
+    """Return the parts under one another, prose filled to the width of a page."""
+    return "\n\n".join(
+        part if part.startswith(("|", "!", "#")) else textwrap.fill(" ".join(part.split()), 118) for part in parts
+    )
+
+
+def _missing(name: str) -> str:
+    return f"Not measured yet: `.venv/bin/python -m tests.bench {name.replace('_', '-')}`."
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
