@@ -3,6 +3,7 @@
 One thread for as long as the process lives, so that none of it depends on what the trainer does.
 """
 
+from worker.contract.control import Control
 from worker.contract.errors import StorageError
 from worker.notify import Supervisor
 from worker.slot import Slot
@@ -18,6 +19,7 @@ class Presence:
     def __init__(self, slot: Slot, supervisor: Supervisor) -> None:
         self._slot = slot
         self._supervisor = supervisor
+        self._control = Control(slot.presence_blobs)
         self._notice = notice_file(slot.runtime_directory)
         self._ended = slot.runtime.event()
         self._reported_s = self._pulsed_s = float("-inf")
@@ -56,8 +58,8 @@ class Presence:
         now_s, durations = self._slot.runtime.monotonic(), self._slot.durations
         if self._slot.signs.changed.is_set() or now_s - self._reported_s >= durations.slot_report_s:
             self._slot.signs.changed.clear()
-            self._slot.control.report_slot(self._slot.signs.report())
+            self._control.report_slot(self._slot.signs.report())
             self._reported_s = now_s
         if now_s - self._pulsed_s >= durations.pulse_s:
-            self._slot.control.pulse(self._slot.name)
+            self._control.pulse(self._slot.name)
             self._pulsed_s = now_s

@@ -74,6 +74,7 @@ def assemble(
         number=number,
         release=target.release,
         blobs=AzureBlobs(azure.blob_service(target, identity, liveness.request_returned)),
+        presence_blobs=AzureBlobs(azure.blob_service(target, identity)),
         jobs=AzureQueue(queues.get_queue_client(names.JOBS_QUEUE)),
         poison=AzureQueue(queues.get_queue_client(names.POISON_QUEUE)),
         trainers=trainers,

@@ -39,6 +39,9 @@ class Slot:
     number: int
     release: str
     blobs: BlobStore
+    presence_blobs: BlobStore
+    """The same storage, by a client whose requests do not count as signs of life: presence's own would feed the
+    watchdog for ever."""
     jobs: MessageQueue
     poison: MessageQueue
     trainers: Trainers

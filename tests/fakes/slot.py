@@ -90,6 +90,7 @@ class World:
             number=0,
             release="test",
             blobs=blobs or self.blobs,
+            presence_blobs=blobs or self.blobs,
             jobs=jobs or self.jobs,
             poison=self.poison,
             trainers=trainers,

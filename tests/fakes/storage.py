@@ -135,6 +135,11 @@ class MemoryQueue:
         with self._lock:
             return len(self._entries)
 
+    def show(self, message_id: str) -> None:
+        """A hidden message comes back before its time: the service promises to deliver at least once."""
+        with self._lock:
+            self._entries[message_id] = replace(self._entries[message_id], visible_s=self._clock())
+
     def _held(self, receipt: Receipt) -> _Entry:
         entry = self._entries.get(receipt.message_id)
         if entry is None or entry.pop_receipt != receipt.pop_receipt:

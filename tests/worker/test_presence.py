@@ -1,6 +1,8 @@
 """A slot's signs of life: report, pulse, watchdog, and how it hears of an eviction (rule 5)."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeVar
 
 from tests.fakes.hand_runtime import InlineRuntime
 from tests.fakes.slot import World
@@ -16,6 +18,7 @@ from worker.stop import StopRequest
 from worker.vm.files import Notice, notice_file, write_file
 
 DURATIONS = Durations()
+T = TypeVar("T")
 
 
 class Watchdog(Supervisor):
@@ -91,6 +94,21 @@ def test_the_watchdog_starves_when_nothing_moves_for_too_long() -> None:
     present = Present()
     present.live(1000)
     assert 0 < present.watchdog.fed <= DURATIONS.watchdog_s * 2 + 1
+
+
+def test_what_presence_itself_asks_of_the_storage_does_not_feed_the_watchdog() -> None:
+    """A hung trainer's slot goes on pulsing and reporting: that must not keep its process alive."""
+    present = Present()
+    returned = present.slot.liveness.request_returned
+
+    def observed(request: Callable[[], T]) -> T:
+        returned()
+        return request()
+
+    slot = replace(present.slot, blobs=BlobsThrough(present.world.blobs, observed))
+    present.presence = Presence(slot, present.watchdog)
+    present.live(1000)
+    assert present.watchdog.fed <= DURATIONS.watchdog_s * 2 + 1
 
 
 def test_progress_and_storage_requests_feed_the_watchdog() -> None:
