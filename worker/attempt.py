@@ -1,6 +1,7 @@
 """One claim's training: restore or initialise, train, commit at boundaries, stop when asked."""
 
 from worker import decisions
+from worker.budget import watch_budget
 from worker.checkpoint import CheckpointStore
 from worker.committer import Committer
 from worker.contract.control import hold_on
@@ -141,5 +142,6 @@ class Attempt:
         self._slot.signs.committed()
         self._slot.control.committed(self._slot.name)
         self._slot.book.publish(self._slot.blobs, self._claim.manifest)
+        watch_budget(self._slot, self._job.sweep)
         if hold_on(self._slot.blobs, self._job.sweep, self._job.id) is not None:
             self.stop.ask("held")

@@ -3,6 +3,7 @@
 from typing import Final
 
 from worker import decisions, fence
+from worker.budget import watch_budget
 from worker.contract.control import hold_on
 from worker.contract.endings import ended_unclaimed
 from worker.contract.errors import AccessDenied, MessageRejected, NewerSchema, OwnershipLost, StorageError
@@ -102,6 +103,7 @@ class Loop:
 
     def _decide(self, job: Job, message: Message, lease: Lease) -> None:
         slot = self._slot
+        watch_budget(slot, job.sweep)
         seen = fence.read_manifest(slot.blobs, job.sweep, job.id)
         decision = decisions.on_message(
             lease.message_id,

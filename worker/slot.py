@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from worker.contract.control import Control
@@ -31,6 +31,20 @@ class Trainers:
     """Of this machine: where it differs from the one before, a resume is not bit-exact."""
 
 
+class BudgetLooks:
+    """When this slot last counted what a sweep has cost."""
+
+    def __init__(self) -> None:
+        self._last_s: dict[str, float] = {}
+
+    def is_due(self, sweep: str, now_s: float, every_s: float) -> bool:
+        """Return whether it is time for the next look, and take that as done."""
+        if sweep in self._last_s and now_s - self._last_s[sweep] < every_s:
+            return False
+        self._last_s[sweep] = now_s
+        return True
+
+
 @dataclass(frozen=True)
 class Slot:
     """One worker of a VM, and all that it needs."""
@@ -55,6 +69,7 @@ class Slot:
     """Collects this claim's log lines."""
     signs: Signs
     """What the slot last said of itself."""
+    budget_looks: BudgetLooks = field(default_factory=BudgetLooks)
 
     @property
     def name(self) -> str:

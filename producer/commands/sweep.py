@@ -13,10 +13,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from producer import session as sessions
+from producer.results.bill import no_price
 from producer.results.progress import ProgressReader
 from producer.results.words import plural
 from producer.session import Session
 from producer.sweep import hold, lifecycle
+from producer.sweep.budget import budget_of
 from producer.sweep.confirm import FEWEST_SEEDS, confirm
 from producer.sweep.enqueue import Enqueued, NotConfirmed, enqueue
 from producer.sweep.parallel import Progress as Told
@@ -115,6 +117,8 @@ class Commands:
         check_jobs_can_run(session)
         for note in planned.notes:
             say(note)
+        if planned.plan.budget_usd is not None and budget_of(session, planned.plan) is None:
+            say(f"Nobody watches budget_usd: {no_price(session.target)}")
         with bar("sending") as told:
             found = enqueue(session, planned.plan, asking(yes), update=update, progress=told)
         self._show(as_json, enqueued_document(found), *enqueued_words(found))

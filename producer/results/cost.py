@@ -1,17 +1,15 @@
-"""What a sweep costs: price of a VM × time of every attempt ÷ slots, and the hold that its budget calls for."""
+"""What a sweep costs: price of a VM × time of every attempt ÷ slots."""
 
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Literal
 
 from producer.results.fleet_view import FleetView
-from producer.results.progress import JobProgress, SweepProgress
+from producer.results.progress import JobProgress
 from producer.results.words import money
 from worker.contract.base import Frozen
-from worker.contract.control import Hold
 from worker.contract.settings import Target
 
 HOUR_S = 3600.0
@@ -112,38 +110,3 @@ def cost_of(jobs: Iterable[JobProgress], price: Price, fleet: FleetView | None =
         boot_usd=price.of_slot_seconds(sum(report.boot_seconds for report in living)),
         upper_bound=price.upper_bound,
     )
-
-
-# ---- the budget ------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class BudgetStep:
-    """What the budget asks of whoever reconciles."""
-
-    do: Literal["nothing", "hold", "lift"]
-    hold: Hold | None = None
-    """What to write, where `do` is hold: only if no hold stands."""
-
-
-def check_budget(sweep: SweepProgress, price: Price | None) -> BudgetStep:
-    """Return whether a sweep must be put on hold because its budget is spent, or may go on because it was raised.
-
-    A spend that is only known as an upper bound counts in full: a budget errs on the side of the purse. A hold of
-    another kind stays as it is. Without a price nothing can be said, and nothing is held.
-    """
-    budget, hold = sweep.plan.budget_usd, sweep.hold
-    held = hold is not None and hold.kind == "budget"
-    if hold is not None and not held:
-        return BudgetStep("nothing")
-    if budget is None:
-        return BudgetStep("lift" if held else "nothing")
-    if price is None:
-        return BudgetStep("nothing")
-    spent = price.of_slot_seconds(sweep.seconds)
-    if spent < budget:
-        return BudgetStep("lift" if held else "nothing")
-    if held or sweep.finished:
-        return BudgetStep("nothing")
-    bound = f", at {price.source}" if price.upper_bound else ""
-    return BudgetStep("hold", Hold(kind="budget", reason=f"{money(spent)} of {money(budget)} are spent{bound}"))

@@ -198,8 +198,8 @@ def _held(sweep: SweepProgress, _fleet: FleetView) -> str:
         return ""
     way_out = {
         "paused": f"tranquility resume {sweep.sweep} lifts it",
-        "budget": "raise budget_usd in the sweep file and enqueue it again with --update",
-        "cancelled": f"tranquility retry {sweep.sweep} brings cancelled jobs back",
+        "budget": "raise budget_usd in the sweep file and enqueue it again",
+        "cancelled": f"tranquility retry {sweep.sweep} --cancelled brings its jobs back",
     }[sweep.hold.kind]
     whom = f"{len(sweep.hold.jobs)} jobs are" if sweep.hold.jobs else "The sweep is"
     kind = "out of budget" if sweep.hold.kind == "budget" else sweep.hold.kind

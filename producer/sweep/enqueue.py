@@ -12,11 +12,10 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from producer.session import Session
-from producer.sweep.hold import lift
+from producer.sweep.budget import settle_budget
 from producer.sweep.parallel import Progress, silent
 from producer.sweep.plans import all_terminal, job_statuses, unmark_complete, write_plan
 from producer.sweep.sending import SentRecords, due_jobs, send
-from worker.contract import names
 from worker.contract.base import canonical_json
 from worker.contract.control import Hold, read_hold
 from worker.contract.errors import ConditionFailed, InputError, StorageUnavailable
@@ -64,8 +63,6 @@ class Written:
     """As it was at the first look."""
     plan: Plan
     """As it stands now."""
-    lifted: bool = False
-    """Whether a budget's hold was lifted for it."""
 
 
 def enqueue(
@@ -98,7 +95,8 @@ def enqueue(
 
 def send_planned(session: Session, written: Written, progress: Progress = silent) -> Enqueued:
     """Send what a plan's jobs still need. Raises StorageError."""
-    stored, plan, lifted = written.before, written.plan, written.lifted
+    stored, plan = written.before, written.plan
+    lifted = settle_budget(session, plan)
     statuses = job_statuses(session, plan.sweep)
     hold = read_hold(session.blobs, plan.sweep)
     records = SentRecords(session, plan.sweep)
@@ -129,7 +127,6 @@ def write_change(session: Session, sweep: str, change: Callable[[Plan | None], P
         NotConfirmed: the person does not want it.
         StorageError: nothing is known; the same again does no harm.
     """
-    lifted = False
     first: StoredPlan | None = None
     for attempt in range(PLAN_WRITES):
         stored = find_plan(session.blobs, sweep)
@@ -138,15 +135,14 @@ def write_change(session: Session, sweep: str, change: Callable[[Plan | None], P
         plan = change(stored.plan if stored else None)
         if stored is not None:
             if plan == stored.plan:
-                return Written(first, plan, lifted)
+                return Written(first, plan)
             if stored.plan.enqueued_by != session.user and not confirm(_question(stored.plan, plan)):
                 raise NotConfirmed(f"{sweep} stays as it is.")
-            lifted = _lift_budget(session, stored.plan, plan) or lifted
             if len(plan.jobs) > len(stored.plan.jobs):
                 unmark_complete(session, sweep)  # before the plan: an audit must not pass the new jobs over
         with contextlib.suppress(ConditionFailed):  # somebody else was quicker, or our answer was lost: look again
             write_plan(session, plan, stored)
-            return Written(first, plan, lifted)
+            return Written(first, plan)
     raise StorageUnavailable(f"The plan of {sweep} changed {PLAN_WRITES} times in a row while we wrote it.")
 
 
@@ -247,12 +243,3 @@ def _dotted(configuration: Configuration) -> dict[str, Any]:
         "evaluation.": content["evaluation"],
     }
     return {prefix + name: value for prefix, part in parts.items() for name, value in part.items()}
-
-
-def _lift_budget(session: Session, before: Plan, after: Plan) -> bool:
-    """Lift a budget's hold when the budget is raised: before the plan says so, since whoever watches it looks again."""
-    raised = after.budget_usd is None or (before.budget_usd is not None and after.budget_usd > before.budget_usd)
-    found = session.blobs.get(names.SWEEPS, names.hold(after.sweep))
-    if not raised or found is None or Hold.model_validate_json(found.body).kind != "budget":
-        return False
-    return lift(session, after.sweep, found.etag)

@@ -8,7 +8,7 @@ messages that nobody received. All of it may be killed at any line and done agai
 import contextlib
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from producer.session import Session
 from producer.sweep.parallel import Progress, fan_out, silent
@@ -104,18 +104,12 @@ def cancel(
     return Cancelled(sweep, len(open_before) - len(stopping), tuple(stopping), len(wanted) - len(open_before))
 
 
-def pause(
-    session: Session,
-    sweep: str,
-    kind: Literal["paused", "budget"] = "paused",
-    reason: str = "",
-    progress: Progress = silent,
-) -> Paused:
+def pause(session: Session, sweep: str, reason: str = "", progress: Progress = silent) -> Paused:
     """Stop a sweep until it is resumed. Raises InputError where it is cancelled, or has no job left."""
     stored = _open_plan(session, sweep)
     if all_terminal(stored.plan, job_statuses(session, sweep)):
         raise InputError(f"Every job of {sweep} has ended: there is nothing to stop.")
-    hold = _place(session, sweep, Hold(kind=kind, reason=reason or f"{kind} by {session.user}"))
+    hold = _place(session, sweep, Hold(kind="paused", reason=reason or f"paused by {session.user}"))
     withdraw(session, sweep, progress)
     statuses = job_statuses(session, sweep).values()
     held_for_s = session.durations.visibility_timeout_s

@@ -220,6 +220,6 @@ def hold_on(blobs: BlobStore, sweep: str, job: str) -> Hold | None:
     return hold if hold is not None and hold.covers(job) else None
 
 
-def write_hold(blobs: BlobStore, sweep: str, hold: Hold, condition: Condition = None) -> None:
-    """Put a hold on a sweep."""
-    blobs.put(names.SWEEPS, names.hold(sweep), hold.canonical(), condition)
+def write_hold(blobs: BlobStore, sweep: str, hold: Hold, condition: Condition = None) -> str:
+    """Put a hold on a sweep, and return its ETag. Raises ConditionFailed."""
+    return blobs.put(names.SWEEPS, names.hold(sweep), hold.canonical(), condition)

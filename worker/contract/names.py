@@ -42,6 +42,11 @@ def hold(sweep: str) -> str:
     return f"{sweep}/hold"
 
 
+def budget(sweep: str) -> str:
+    """Return the name of the blob that says how much a sweep may cost, in `sweeps`."""
+    return f"{sweep}/budget"
+
+
 def complete(sweep: str) -> str:
     """Return the name of the mark that every job of a sweep is terminal, in `sweeps`."""
     return f"{sweep}/complete"

@@ -81,6 +81,8 @@ class Durations(Frozen):
     retry_max_s: Seconds = 900
     """… and at most so long."""
     flag_lifetime_s: Seconds = 86_400
+    budget_look_s: Seconds = 300
+    """So often a slot counts what its sweep has cost, where there is a budget."""
 
     @model_validator(mode="after")
     def _ratios(self) -> Self:

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from producer.results.cost import BudgetStep, Price, check_budget, cost_of, lost_seconds, price_of, price_table
+from producer.results.cost import Price, cost_of, lost_seconds, price_of, price_table
 from producer.results.fleet_view import FleetView, SlotView
-from producer.results.progress import JobProgress, SweepProgress
+from producer.results.progress import JobProgress
 from tests.fakes.sweeps import Storage, make_plan
-from worker.contract.control import Hold, HoldKind, SeenSlot, SlotReport
+from worker.contract.control import SeenSlot, SlotReport
 
 PRICE = Price(usd=0.16, slots=8, regular_usd=0.48, upper_bound=False, source="the target's settings")
 BOUND = Price(usd=0.48, slots=8, regular_usd=0.48, upper_bound=True, source="the regular price")
@@ -97,45 +97,3 @@ def test_the_targets_own_regular_price_wins_over_the_table() -> None:
 @pytest.mark.parametrize("size", ["", "Standard_Unheard_of"])
 def test_an_unknown_size_has_no_price(size: str) -> None:
     assert price_of(Storage().session(vm_size=size).target) is None
-
-
-# ---- the budget ------------------------------------------------------------------------------------------------------
-
-
-def spent(usd: float, *, budget: float | None = 1.0, hold: HoldKind | None = None, done: bool = False) -> SweepProgress:
-    seconds = usd * 3600 * 8 / 0.16
-    one = JobProgress(PLAN.jobs[0].id, 0, 0, 200_000, "done" if done else "running", seconds=seconds)
-    plan = PLAN.model_copy(update={"budget_usd": budget})
-    return SweepProgress(plan, (one,), Hold(kind=hold) if hold else None)
-
-
-def test_a_sweep_that_has_spent_its_budget_is_held_with_the_figures() -> None:
-    step = check_budget(spent(1.01), PRICE)
-    assert step == BudgetStep("hold", Hold(kind="budget", reason="1.01 $ of 1.00 $ are spent"))
-
-
-def test_an_upper_bound_holds_too_and_says_what_it_is() -> None:
-    step = check_budget(spent(1.01), BOUND)
-    assert step.hold is not None
-    assert step.hold.reason == "3.03 $ of 1.00 $ are spent, at the regular price"
-
-
-@pytest.mark.parametrize(
-    ("sweep", "price", "do"),
-    [
-        (spent(0.99), PRICE, "nothing"),
-        (spent(9.0, budget=None), PRICE, "nothing"),
-        (spent(9.0, done=True), PRICE, "nothing"),
-        (spent(9.0), None, "nothing"),
-        (spent(9.0, hold="paused"), PRICE, "nothing"),
-        (spent(9.0, hold="cancelled"), PRICE, "nothing"),
-        (spent(9.0, hold="budget"), PRICE, "nothing"),
-        (spent(9.0, hold="budget"), None, "nothing"),
-        (spent(9.0, budget=10.0, hold="budget"), PRICE, "lift"),
-        (spent(9.0, budget=None, hold="budget"), PRICE, "lift"),
-        (spent(9.0, budget=None, hold="budget"), None, "lift"),
-        (spent(0.1, hold="paused"), PRICE, "nothing"),
-    ],
-)
-def test_a_budget_touches_only_its_own_hold(sweep: SweepProgress, price: Price | None, do: str) -> None:
-    assert check_budget(sweep, price).do == do

@@ -238,24 +238,6 @@ def test_a_new_budget_needs_no_update_and_changes_no_job() -> None:
     assert storage.plan("s").jobs == FIVE.jobs
 
 
-@pytest.mark.parametrize(("budget", "lifted"), [("budget_usd: 9\n", True), ("", True), ("budget_usd: 2\n", False)])
-def test_only_a_higher_budget_lifts_the_hold_that_it_had_put(budget: str, lifted: bool) -> None:
-    storage = Storage()
-    send(storage.session(), plan_of("budget_usd: 3\n"))
-    pause(storage.session(), "s", "budget", "3.01 $ spent")
-    found = send(storage.session(), plan_of(budget))
-    assert found.lifted == lifted
-    assert storage.jobs.count() == (5 if lifted else 0)
-
-
-def test_a_higher_budget_lifts_no_pause() -> None:
-    storage = Storage()
-    send(storage.session(), plan_of("budget_usd: 3\n"))
-    pause(storage.session(), "s")
-    assert not send(storage.session(), plan_of("budget_usd: 9\n")).lifted
-    assert storage.jobs.count() == 0
-
-
 # ---- killed, and not alone -----------------------------------------------------------------------------------------
 
 

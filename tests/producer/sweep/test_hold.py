@@ -23,6 +23,7 @@ from tests.fakes.producing import (
 )
 from worker import decisions, fence
 from worker.contract import names
+from worker.contract.control import Hold, write_hold
 from worker.contract.errors import InputError, OwnershipLost
 from worker.contract.settings import Durations
 
@@ -247,7 +248,7 @@ def test_a_sweep_that_is_being_cancelled_cannot_be_paused() -> None:
 
 def test_a_sweep_out_of_budget_goes_on_by_its_budget_alone() -> None:
     storage = enqueued()
-    pause(storage.session(), "s", "budget", "3.01 $ of 3 $ spent")
+    write_hold(storage.blobs, "s", Hold(kind="budget", reason="3.01 $ of 3 $ spent"))
     with pytest.raises(InputError, match=r"3.01 \$ of 3 \$ spent.*raise budget_usd"):
         resume(storage.session(), "s")
     assert pause(storage.session(), "s").hold.kind == "budget"
