@@ -126,6 +126,7 @@ var laptopTarget = {
   slots_per_instance: vms.slotsPerInstance
   vm_size: vms.sizes[0]
   wake: wakeIsOn ? names.wake : ''
+  checkpoint_retention_days: checkpointRetentionDays
 }
 var vmTarget = union(laptopTarget, { identity_id: identityId })
 var allTags = union(tags, { application: 'tranquility' })

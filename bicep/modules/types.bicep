@@ -133,6 +133,8 @@ type target = {
   vm_size: string
   @description('Name of the wake; empty when it is off.')
   wake: string
+  @description('Days after which a checkpoint that nobody touched is deleted.')
+  checkpoint_retention_days: int
 }
 
 @export()

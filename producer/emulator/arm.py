@@ -58,6 +58,15 @@ class ArmSettings:
     throttle_speed: float = 1.0
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What a GET of `path` is answered with: one document, or a list in pages."""
+
+    path: str
+    documents: Callable[[], list[arm_documents.Document] | arm_documents.Document | None]
+    """None where there is no such thing."""
+
+
 class ArmApp:
     """The application. It is served by one thread; the model behind it is shared."""
 
@@ -69,7 +78,9 @@ class ArmApp:
         clock: Callable[[], datetime],
         settings: ArmSettings,
         extra_routes: Sequence[Route] = (),
+        beside: Sequence["Answer"] = (),
     ) -> None:
+        """`beside` is what else of the group and its location can be asked for."""
         self._model = model
         self._tokens = tokens
         self._faults = faults
@@ -87,6 +98,7 @@ class ArmApp:
                 self._route("GET", f"{_VM}/instanceView", self._instance_view, "LowCostGetVM"),
                 self._route("POST", f"{_VM}/simulateEviction", self._simulate_eviction, "DeleteVM"),
                 self._route("GET", f"{_LOCATION}/operations/{{operation}}", self._get_operation, "GetOperation"),
+                *(self._route("GET", one.path, self._listed(one), "LowCostGetVM") for one in beside),
                 *extra_routes,
             ],
             exception_handlers={Refused: _refusal, HTTPException: _unknown_path},
@@ -101,6 +113,9 @@ class ArmApp:
         body = await _json_object(request)
         sku = body.get("sku")
         capacity = sku.get("capacity") if isinstance(sku, dict) else None
+        if not body:  # changes nothing, once the ETag was compared
+            self._model.compare(request.headers.get("if-match"))
+            return self._set_document()
         if set(body) != {"sku"} or not isinstance(capacity, int) or isinstance(capacity, bool):
             text = 'The emulated scale set takes one kind of PATCH: {"sku": {"capacity": <integer>}}.'
             raise Refused("InvalidRequestContent", text)
@@ -154,6 +169,15 @@ class ArmApp:
     async def _simulate_eviction(self, request: Request) -> Response:
         self._model.evict(request.path_params["vm"], notice=True)
         return Response(status_code=204)
+
+    def _listed(self, answer: Answer) -> Handler:
+        async def handle(request: Request) -> Response:
+            found = answer.documents()
+            if found is None:
+                raise Refused("ResourceNotFound", f"The Resource '{request.url.path}' was not found.")
+            return JSONResponse(found) if isinstance(found, dict) else self._page(request, found)
+
+        return handle
 
     async def _get_operation(self, request: Request) -> Response:
         operation = self._model.operation(request.path_params["operation"])

@@ -9,7 +9,6 @@ import uuid
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any, Final
 
 import yaml
@@ -71,12 +70,6 @@ class Deployment:
     def vm_target(self) -> Mapping[str, Any]:
         """What custom data writes to `TARGET_FILE` of a VM. Raises EmulatorError where there is none."""
         return _target_of(self.scale_set.custom_data)
-
-
-def committed_snapshot() -> _Snapshot:
-    """Return the snapshot of a first deployment with all defaults, which is packaged with this code."""
-    snapshot: _Snapshot = json.loads(files("producer.target").joinpath("first.snapshot.json").read_text("utf-8"))
-    return snapshot
 
 
 def deployed(snapshot: _Snapshot, max_instances: int, slots_per_instance: int) -> Deployment:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Self
 
+from producer.emulator.states import Kind, Refused
+
 
 class Allocation(StrEnum):
     """What becomes of a VM that was asked for."""
@@ -67,6 +69,10 @@ class Faults:
     """An evicted VM stays, stopped, and counts as capacity, as seen in spite of the Delete policy (AKS #4400)."""
     stale_lists_s: float = 0.0
     """Lists go on to show a deleted VM for so long (azure-sdk-for-net #36946)."""
+    deletions_leave: frozenset[Kind] = frozenset()
+    """Parts that stay behind when a VM goes, and are billed on, as after a deletion that was cut short."""
+    wake_disabled: bool = False
+    """Somebody has disabled the wake in the portal: it does not run."""
     scheduled_events_delay_s: float = 0.0
     """The first call of a VM to scheduled events takes so long, as it enables the service (up to two minutes)."""
     _requests: list[RequestFault] = field(default_factory=list)
@@ -82,6 +88,15 @@ class Faults:
         """The next VMs end like this, in this order; those after them succeed."""
         with self._lock:
             self._allocations.extend(outcomes)
+
+    def check_quota(self, capacity: int, now: int) -> None:
+        """Refuse more VMs than the quota has. Raises Refused (OperationNotAllowed), in Azure's words."""
+        if self.quota is not None and capacity > max(self.quota, now):
+            text = (
+                "Operation could not be completed as it results in exceeding approved LowPriorityCores quota. "
+                f"Current Limit: {self.quota}, Current Usage: {now}, Additional Required: {capacity - now}."
+            )
+            raise Refused("OperationNotAllowed", text)
 
     def take_answer(self, method: str, path: str) -> RequestFault | None:
         """The fault for this request, used up by it."""

@@ -16,6 +16,7 @@ from typing import Any, Self
 import structlog
 
 from producer.emulator.arm import ArmApp, ArmSettings
+from producer.emulator.arm_beside import beside
 from producer.emulator.azurite import Azurite
 from producer.emulator.azurite.prepare import prepare
 from producer.emulator.certificates import Certificates, ensure_certificates
@@ -31,7 +32,7 @@ from producer.emulator.serving import Endpoint, HttpHost
 from producer.emulator.states import Boot, Kill, Latencies, Problem, Vm
 from producer.emulator.tokens import DirectCredential, TokenAuthority
 from producer.emulator.units import InstanceSpec
-from producer.emulator.wake_runs import WakeRuns, here
+from producer.emulator.wake_runs import WakeHistory, WakeRuns, here
 from worker.contract.azure import blob_service, queue_service
 from worker.contract.runtime import RealRuntime
 from worker.contract.settings import Target
@@ -134,6 +135,8 @@ class LocalFleet:
             chance or Random(),  # noqa: S311 - names and choices of victims, not secrets
             self._wake.set,
         )
+        wake = deployment.wake
+        self._wake_history = WakeHistory(wake.identity.name, 0.0) if wake else WakeHistory()
         self._http = HttpHost()
         self._machines: dict[str, tuple[Instance, Endpoint]] = {}
         self._boots = 0
@@ -234,7 +237,8 @@ class LocalFleet:
     def _serve(self, certificates: Certificates, tokens: TokenAuthority) -> tuple[str, str]:
         ports = RememberedPorts(self._data_dir)
         control = eviction_route(self.model, tokens, self.deployment.operator.principal_id)
-        arm = ArmApp(self.model, tokens, self.faults, self._clock, self._settings.arm, [control])
+        others = beside(self.model, self.faults, self._wake_history)
+        arm = ArmApp(self.model, tokens, self.faults, self._clock, self._settings.arm, [control], others)
         arm_endpoint = self._http.serve(arm.app, ports.bind("arm"), certificates)
         imds = operator_app(tokens, self.deployment.operator, self.faults)
         return arm_endpoint.url, self._http.serve(imds, ports.bind("imds")).url
@@ -255,11 +259,16 @@ class LocalFleet:
             target["arm_endpoint"]: self.endpoints.arm_url,
         }
         local = replace(wake, workflow=here(wake.workflow, addresses, self._settings.time_scale))
-        runs = WakeRuns(local, tokens, certificates.ca_file, runtime, self._clock, self._say)
+        history = self._wake_history
+        history.interval_s = local.workflow.interval_s
+        runs = WakeRuns(local, tokens, certificates.ca_file, runtime, self._clock, self._say, history, self._sleeps)
         stop = runtime.event()
         task = runtime.spawn("emulator-wake", lambda: runs.run(stop))
         undo.callback(task.join)
         undo.callback(stop.set)
+
+    def _sleeps(self) -> bool:
+        return self.faults.wake_disabled
 
     # The world of the model: what it wants started and killed is done here, by one thread
 

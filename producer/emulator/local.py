@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from producer.emulator.arm import ArmSettings
 from producer.emulator.azurite import install, is_installed
-from producer.emulator.deployment import committed_snapshot, deployed
+from producer.emulator.deployment import deployed
 from producer.emulator.errors import EmulatorError
 from producer.emulator.fleet import FleetSettings, LocalFleet, Machine
 from producer.emulator.machine import MachineImage, at_this_pace
@@ -19,6 +19,7 @@ from producer.emulator.units import InstanceSpec
 from producer.fleet.scaler import TickReport, open_scaler
 from producer.session import HOME, LOCAL_TARGET, Session, open_session
 from producer.sweep.audit import audit
+from producer.target.committed import committed_snapshot
 
 DATA = HOME / "local"
 

@@ -23,8 +23,10 @@ from producer.emulator.states import (
     Boot,
     Effect,
     Kill,
+    Kind,
     Latencies,
     Operation,
+    Part,
     Power,
     Problem,
     Provisioning,
@@ -65,6 +67,7 @@ class ScaleSetModel:
         self._etag = ""
         self._vms: dict[str, Vm] = {}
         self._departed: list[tuple[datetime, Vm]] = []
+        self._orphans: list[Part] = []
         self._operations: dict[str, Operation] = {}
         self._awaited: dict[str, set[str]] = {}
         self._events = ScheduledEvents(chance)
@@ -99,6 +102,11 @@ class ScaleSetModel:
         if vm is None:
             raise Refused("ResourceNotFound", f"The Resource 'Microsoft.Compute/virtualMachines/{name}' was not found.")
         return vm
+
+    def parts(self) -> tuple[Part, ...]:
+        """Every disk, interface and address, of VMs that are there and, orphaned, of some that are gone."""
+        with self._present():
+            return (*(Part(kind, vm) for vm in self._vms.values() for kind in Kind), *self._orphans)
 
     def operation(self, operation_id: str) -> Operation:
         """A long-running operation. Refused (NotFound) for an unknown one."""
@@ -144,6 +152,12 @@ class ScaleSetModel:
             self._new_etag()
             return self._begin_operation([*added, *removed])
 
+    def compare(self, if_match: str | None) -> None:
+        """Check an ETag as every write does. Refused: PreconditionFailed."""
+        with self._present():
+            if if_match not in (None, "*", self._etag):
+                raise Refused("PreconditionFailed", f"The ETag {if_match} is not that of {self.description.name}.")
+
     def delete_instances(self, names: Sequence[str]) -> Operation:
         """Delete exactly these and lower the capacity by as many. Refused (InvalidParameter) for an unknown one."""
         with self._present():
@@ -188,13 +202,11 @@ class ScaleSetModel:
     def start_events(self, event_ids: Sequence[str]) -> None:
         """A VM acknowledged these events: they happen now. Refused (BadRequest) for an unknown one."""
         with self._present():
-            events = [self._events.get(event_id) for event_id in event_ids]
-            for event_id, event in zip(event_ids, events, strict=True):
-                if event is None:
+            for event_id in event_ids:
+                if self._events.get(event_id) is None:
                     raise Refused("BadRequest", f"There is no event {event_id}.")
-            for event in events:
-                if event is not None:
-                    self._start(event.event_id)
+            for event_id in event_ids:
+                self._start(event_id)
 
     def announce(self, event_type: str, names: Sequence[str], notice_s: float, duration_s: float) -> str:
         """Publish maintenance (Freeze, Reboot, Redeploy): it starts after the notice, is over after its duration, and
@@ -245,20 +257,11 @@ class ScaleSetModel:
         self._at(self._now + timedelta(seconds=seconds), action)
 
     def _check_capacity(self, capacity: int, if_match: str | None) -> None:
-        if if_match not in (None, "*", self._etag):
-            text = f"The ETag {if_match} is not that of the scale set {self.description.name}."
-            raise Refused("PreconditionFailed", text)
+        self.compare(if_match)
         if not 0 <= capacity <= MAXIMUM_CAPACITY:
             text = f"The value {capacity} of parameter sku.capacity is out of range: 0 to {MAXIMUM_CAPACITY}."
             raise Refused("InvalidParameter", text)
-        quota = self._faults.quota
-        if quota is not None and capacity > max(quota, self._capacity):
-            text = (
-                "Operation could not be completed as it results in exceeding approved LowPriorityCores quota. "
-                f"Current Limit: {quota}, Current Usage: {self._capacity}, "
-                f"Additional Required: {capacity - self._capacity}."
-            )
-            raise Refused("OperationNotAllowed", text)
+        self._faults.check_quota(capacity, self._capacity)
 
     def _create(self) -> str:
         name = f"{self.description.name}_{''.join(self._chance.choices(_NAME_CHARACTERS, k=8))}"
@@ -332,6 +335,7 @@ class ScaleSetModel:
         vm = self._vms.pop(name)
         if self._faults.stale_lists_s > 0:
             self._departed.append((self._now + timedelta(seconds=self._faults.stale_lists_s), vm))
+        self._orphans += [Part(kind, vm, orphaned=True) for kind in Kind if kind in self._faults.deletions_leave]
         self._forget_event(name)
         self._settle(name)
 

@@ -59,6 +59,23 @@ class Vm:
     problem: Problem | None = None
 
 
+class Kind(StrEnum):
+    """What a VM consists of besides itself, by the names of the resource types."""
+
+    DISK = "disks"
+    INTERFACE = "networkInterfaces"
+    ADDRESS = "publicIPAddresses"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of a VM. It should go with its VM, and is orphaned where it did not."""
+
+    kind: Kind
+    vm: Vm
+    orphaned: bool = False
+
+
 @dataclass(frozen=True)
 class Operation:
     """A long-running operation at one moment."""

@@ -6,8 +6,9 @@ Owns what the workflow's parameters are here: the same calls at the emulator's a
 import http.client
 import json
 import ssl
+from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -21,6 +22,7 @@ from producer.emulator.wake import HttpAnswer, HttpCall, Run, Surroundings, Wake
 from worker.contract.runtime import Event, Runtime
 
 ANSWER_S: Final = 30.0
+KEPT_RUNS: Final = 100
 FRESHNESS_MIN_S: Final = 10
 """A slow machine needs real time to answer: the same floor as `Durations.read_to_write_s` has."""
 PULSE_AGE_MIN_S: Final = 60
@@ -52,6 +54,27 @@ def _moved(uri: str, addresses: Mapping[str, str]) -> str:
     raise EmulatorError(f"The wake calls {uri}, which is no endpoint of the target.")
 
 
+@dataclass(frozen=True)
+class RunEnded:
+    """One run, as Azure's run history shows it."""
+
+    started: datetime
+    ended: datetime
+    status: str
+    code: str = ""
+    message: str = ""
+
+
+@dataclass
+class WakeHistory:
+    """The wake as Azure Resource Manager shows it; `name` is empty where none was deployed."""
+
+    name: str = ""
+    interval_s: float = 0.0
+    runs: deque[RunEnded] = field(default_factory=lambda: deque(maxlen=KEPT_RUNS))
+    """The newest last."""
+
+
 class _Stopped(Exception):
     """The fleet shuts down in the middle of a run."""
 
@@ -67,14 +90,21 @@ class WakeRuns:
         runtime: Runtime,
         now: Callable[[], datetime],
         say: Callable[[str], None],
+        history: WakeHistory | None = None,
+        asleep: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`wake` is for this machine (see `here`). `say` gets one sentence for what changed, and for a new problem."""
+        """`wake` is for this machine (see `here`). `say` gets one sentence for what changed, and for a new problem.
+
+        While `asleep` holds, no run begins.
+        """
         self._wake = wake
         self._tokens = tokens
         self._ca_file = ca_file
         self._runtime = runtime
         self._now = now
         self._say = say
+        self._history = history or WakeHistory()
+        self._asleep = asleep
         self._problem = ""
 
     def run(self, stop: Event) -> None:
@@ -82,13 +112,22 @@ class WakeRuns:
         while not stop.is_set():
             world = _Loopback(self._tokens, self._wake.identity, self._ca_file, self._runtime, stop, self._now)
             try:
-                self._tell(self._wake.workflow.run(world), world.capacities)
+                if not self._asleep():
+                    self._tell(self._run(world), world.capacities)
             except _Stopped:
                 return
             except UnsupportedWorkflow as error:
                 self._say(f"The wake cannot run on this machine: {error}.")
                 return
             self._runtime.wait(stop, self._wake.workflow.interval_s)
+
+    def _run(self, world: "_Loopback") -> Run:
+        started = self._now()
+        run = self._wake.workflow.run(world)
+        failed = run.status != "Succeeded"
+        ended = RunEnded(started, self._now(), run.status, run.code if failed else "", run.message if failed else "")
+        self._history.runs.append(ended)
+        return run
 
     def _tell(self, run: Run, capacities: list[int]) -> None:
         for capacity in capacities:

@@ -23,6 +23,8 @@ class JobStatus:
     status: str
     epoch: int
     age_s: float
+    worker: str = ""
+    """VM/slot of its last claim."""
 
     @property
     def terminal(self) -> bool:
@@ -66,7 +68,10 @@ def job_statuses(session: Session, sweep: str) -> Mapping[str, JobStatus]:
     prefix = names.manifests(sweep)
     return {
         blob.name.removeprefix(prefix): JobStatus(
-            blob.metadata.get("status", ""), int(blob.metadata.get("epoch", "0")), blob.age_s
+            blob.metadata.get("status", ""),
+            int(blob.metadata.get("epoch", "0")),
+            blob.age_s,
+            blob.metadata.get("worker", ""),
         )
         for blob in session.blobs.list(names.SWEEPS, prefix)
     }

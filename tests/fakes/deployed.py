@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 
-from producer.emulator.deployment import Deployment, committed_snapshot, deployed
+from producer.emulator.deployment import Deployment, deployed
 from producer.emulator.description import SetDescription
 from producer.emulator.tokens import Identity
+from producer.target.committed import committed_snapshot
 
 SUBSCRIPTION = "0b1f6471-1bf0-4dda-aec3-cb9272f09590"
 

@@ -23,6 +23,8 @@ REFUSAL: Final = "refusal"
 DRAIN: Final = "drain/"
 RETIRE: Final = "retire/"
 SLOTS: Final = "slots/"
+FAILED_BOOTS: Final = "failed-boots/"
+"""Logs of VMs that gave up becoming workers; bicep/cloud-init writes them."""
 POISONED: Final = "poison/"
 """Full texts of messages too large for the poison queue."""
 

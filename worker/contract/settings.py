@@ -34,6 +34,8 @@ class Target(Frozen):
     vm_size: str = ""
     wake: str = ""
     """Name of the Logic App that raises and clears the set while nobody else does; empty where none runs."""
+    checkpoint_retention_days: Annotated[int, Field(ge=1)] = 90
+    """The account deletes a checkpoint that nobody touched for so long: far above any pause of a sweep."""
     price_usd: Annotated[float, Field(gt=0)] | None = None
     """What one VM costs an hour, spot; without it spend is reckoned at the regular price, as an upper bound."""
     regular_price_usd: Annotated[float, Field(gt=0)] | None = None

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from producer.emulator.arm_documents import scale_set as shown
-from producer.emulator.deployment import TARGET_FILE, committed_snapshot, deployed
+from producer.emulator.deployment import TARGET_FILE, deployed
 from producer.emulator.errors import EmulatorError
 from producer.emulator.faults import Faults
 from producer.emulator.model import ScaleSetModel
 from producer.emulator.states import Latencies
+from producer.target.committed import committed_snapshot
 from tests.fakes.hand_clock import HandClock
 from worker.contract import names
 from worker.contract.settings import Target

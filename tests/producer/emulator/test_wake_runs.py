@@ -11,13 +11,14 @@ import pytest
 from producer.emulator import wake_runs
 from producer.emulator.arm import ArmSettings
 from producer.emulator.certificates import Certificates
-from producer.emulator.deployment import Deployment, committed_snapshot, deployed
+from producer.emulator.deployment import Deployment, deployed
 from producer.emulator.errors import EmulatorError
 from producer.emulator.fleet import FleetSettings, LocalFleet
 from producer.emulator.states import Latencies
 from producer.emulator.tokens import TokenAuthority
 from producer.emulator.units import InstanceSpec
 from producer.emulator.wake_runs import WakeRuns, here
+from producer.target.committed import committed_snapshot
 from worker.contract import names
 from worker.contract.azure import blob_service, credential, queue_service
 from worker.contract.runtime import RealRuntime

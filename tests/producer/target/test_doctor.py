@@ -1,0 +1,293 @@
+"""Claims about doctor, against a fleet on this machine in which each trouble is really made."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from typer.testing import CliRunner
+
+from producer.emulator.arm import ArmSettings
+from producer.emulator.deployment import deployed
+from producer.emulator.faults import Allocation, RequestFault
+from producer.emulator.fleet import FleetSettings, LocalFleet
+from producer.emulator.states import Kind, Latencies, Provisioning
+from producer.emulator.units import InstanceSpec, Process
+from producer.program import app
+from producer.session import Session, open_session
+from producer.sweep.enqueue import enqueue
+from producer.target.committed import committed_snapshot
+from producer.target.doctor import examine, open_sweeps
+from producer.target.findings import DAY_S, Finding, diagnose
+from producer.target.permissions import OPERATIONS
+from producer.target.release import POINTER, Pointer
+from producer.target.tried import COVERED, attempts
+from tests.fakes.producing import Storage, plan_of
+from tests.fakes.sweeps import running
+from tests.producer.emulator.test_fleet import IDLE
+from worker.contract import names
+from worker.contract.control import SlotReport
+from worker.contract.errors import AccessDenied, StorageUnavailable
+from worker.contract.runtime import RealRuntime
+from worker.contract.settings import Target
+from worker.contract.through import BlobsThrough
+
+PATIENCE_S = 120.0
+QUICK = FleetSettings(
+    Latencies(boot_s=0.05, delete_s=0.05, notice_s=2.0), ArmSettings(throttle_speed=1000), time_scale=0.0005
+)
+ALL_HAD_THEIR_TIME = {"boot_grace_s": -1.0, "dead_after_s": -1.0}
+"""Ages are counted in whole seconds, from 0."""
+T = TypeVar("T")
+
+
+@pytest.fixture(scope="module")
+def running_fleet(azurite_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalFleet]:
+    """Return a fleet as deployed, with its wake, whose VMs do nothing."""
+    folder = tmp_path_factory.mktemp("doctor")
+    spec = InstanceSpec((Process("p", IDLE, {}),))
+    with LocalFleet(azurite_home, folder, deployed(committed_snapshot(), 4, 1), lambda _: spec, QUICK) as fleet:
+        yield fleet
+
+
+@pytest.fixture
+def fleet(running_fleet: LocalFleet, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalFleet]:
+    """Return the fleet, empty, and nothing wrong with it but that its wake, which would mend things, is disabled."""
+    monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", "")  # `credential` sets it: put it back afterwards
+    running_fleet.faults.wake_disabled = True
+    yield running_fleet
+    running_fleet.faults.wake_disabled = True
+    running_fleet.faults.deletions_leave = frozenset()
+    running_fleet.faults.quota = None
+    running_fleet.model.set_capacity(0)
+    until(running_fleet, lambda: not running_fleet.model.vms())
+    running_fleet.model._orphans.clear()
+
+
+@pytest.fixture
+def target_file(fleet: LocalFleet, tmp_path: Path) -> Path:
+    """Return the file that a person's commands would find."""
+    file = tmp_path / "target.json"
+    file.write_bytes(fleet.operator_target.canonical())
+    return file
+
+
+@pytest.fixture
+def session(target_file: Path) -> Iterator[Session]:
+    """Return a person's session; its storage is emptied afterwards."""
+    opened = open_session(target_file)
+    yield opened
+    for container in names.CONTAINERS:
+        for blob in list(opened.blobs.list(container, "")):
+            opened.blobs.delete(container, blob.name)
+    for queue in (opened.jobs, opened.poison):
+        while message := queue.receive(1):
+            queue.delete(message.receipt)
+
+
+def until(fleet: LocalFleet, holds: Callable[[], T]) -> T:
+    """Wait until something holds, and return it."""
+    runtime = RealRuntime()
+    never, ends_s = runtime.event(), runtime.monotonic() + PATIENCE_S
+    while not (found := holds()):
+        assert runtime.monotonic() < ends_s
+        runtime.wait(never, 0.02)
+    return found
+
+
+def raise_to_one(fleet: LocalFleet, state: Provisioning = Provisioning.SUCCEEDED) -> str:
+    """Have one VM in this state; return its name."""
+    fleet.model.set_capacity(1)
+    (vm,) = until(fleet, lambda: [vm for vm in fleet.model.vms() if vm.provisioning is state])
+    return vm.name
+
+
+def found_in(session: Session, **durations: float) -> list[Finding]:
+    """Return what doctor finds, apart from the wake that these tests disable."""
+    session = replace(session, durations=session.durations.model_copy(update=durations))
+    found = diagnose(examine(session), session.target, session.durations)
+    return [finding for finding in found if finding.subject != "wake.disabled"]
+
+
+def subjects(found: list[Finding]) -> list[str]:
+    return [finding.subject for finding in found]
+
+
+def content(session: Session) -> list[tuple[str, str]]:
+    """Return all blobs with their ETags."""
+    return [(blob.name, blob.etag) for container in names.CONTAINERS for blob in session.blobs.list(container, "")]
+
+
+def test_a_healthy_fleet_is_well_and_looking_changes_nothing(
+    fleet: LocalFleet, session: Session, target_file: Path
+) -> None:
+    fleet.faults.wake_disabled = False
+    until(fleet, lambda: len(fleet._wake_history.runs) and fleet._wake_history.runs[-1].status == "Succeeded")
+    fleet.faults.wake_disabled = True
+    before = (content(session), fleet.model.snapshot(), session.jobs.count(), session.poison.count())
+    assert found_in(session) == []
+    assert (content(session), fleet.model.snapshot(), session.jobs.count(), session.poison.count()) == before
+
+    fleet.faults.wake_disabled = False
+    told = CliRunner().invoke(app, ["doctor", "--json", "--target", str(target_file)])
+    assert json.loads(told.stdout) == {"well": True, "findings": []}
+    assert told.exit_code == 0
+
+
+def test_every_operation_of_an_operator_is_tried_or_stands_in_for_another(session: Session) -> None:
+    tried = set(attempts(session))
+    needed = {one.call for one in OPERATIONS if one.principal == "operator"}
+    covered = {call for call in needed if call.rpartition(": ")[2] in COVERED}
+    assert tried == needed - covered
+    for call in covered:
+        head, colon, name = call.rpartition(": ")
+        assert f"{head}{colon}{COVERED[name]}" in tried
+
+
+def test_a_failed_instance_is_named_with_what_azure_said(fleet: LocalFleet, session: Session) -> None:
+    fleet.faults.allocate(Allocation.FAILS)
+    name = raise_to_one(fleet, Provisioning.FAILED)
+    (found,) = found_in(session)
+    assert found.subject == "set.failed"
+    assert name in found.what
+    assert "sufficient capacity" in found.what
+
+
+def test_a_stopped_instance_that_is_billed_is_named(fleet: LocalFleet, session: Session) -> None:
+    name = raise_to_one(fleet)
+    fleet.model.power_off(name)
+    (found,) = found_in(session)
+    assert (found.subject, name in found.what) == ("set.stopped", True)
+
+
+def test_an_instance_without_a_worker_is_named_once_it_had_time_to_boot(fleet: LocalFleet, session: Session) -> None:
+    name = raise_to_one(fleet)
+    assert found_in(session) == []
+    (found,) = found_in(session, boot_grace_s=-1.0)
+    assert (found.subject, name in found.what) == ("set.silent", True)
+    session.control.report_slot(SlotReport(vm=name, slot=0, state="busy"))
+    assert found_in(session, boot_grace_s=-1.0) == []
+    assert subjects(found_in(session, **ALL_HAD_THEIR_TIME)) == ["set.silent"]
+
+
+def test_what_deleted_vms_left_behind_is_named_with_the_command_that_removes_it(
+    fleet: LocalFleet, session: Session
+) -> None:
+    name = raise_to_one(fleet)
+    assert found_in(session) == []  # all of it is attached
+    fleet.faults.deletions_leave = frozenset(Kind)
+    fleet.model.delete_instances([name])
+    until(fleet, lambda: not fleet.model.vms())
+    found = found_in(session)
+    assert sorted(subjects(found)) == ["orphan.address", "orphan.disk", "orphan.interface"]
+    assert {finding.todo.partition(" delete")[0] for finding in found} == {
+        "az disk",
+        "az network nic",
+        "az network public-ip",
+    }
+
+
+def test_poison_a_hold_and_a_failed_boot_are_found(fleet: LocalFleet, session: Session, target_file: Path) -> None:
+    session.poison.send("not a job")
+    session.blobs.put(names.CONTROL, f"{names.FAILED_BOOTS}tranq-set_1", b"log")
+    assert sorted(subjects(found_in(session))) == ["queue.poison", "set.failed-boot"]
+    told = CliRunner().invoke(app, ["doctor", "--target", str(target_file)])
+    assert told.exit_code == 1
+    assert "1 message in the poison queue" in told.stdout
+    assert "3 things are wrong" in told.stdout  # and the wake
+
+
+def test_a_sweep_without_messages_and_a_lease_without_a_worker_are_found(fleet: LocalFleet, session: Session) -> None:
+    plan = plan_of()
+    enqueue(session, plan, confirm=lambda _: True)
+    session.control.pulse("the test raises")
+    assert found_in(session) == []
+    while message := session.jobs.receive(60):
+        session.jobs.delete(message.receipt)
+    manifest = running(plan.job(plan.jobs[0]), 100)
+    session.blobs.put(
+        names.SWEEPS,
+        names.manifest(plan.sweep, plan.jobs[0].id),
+        manifest.canonical(),
+        metadata=manifest.metadata(),
+    )
+    (found,) = found_in(session)
+    assert found.subject == "jobs.messages"
+    assert "5 jobs of s without a message" in found.what
+    both = found_in(session, **ALL_HAD_THEIR_TIME)
+    assert sorted(subjects(both)) == ["jobs.leases", "jobs.messages"]
+    assert any("vm-1/0" in finding.what for finding in both)
+
+
+def test_a_pointer_to_a_release_that_is_not_there_is_found(fleet: LocalFleet, session: Session) -> None:
+    session.blobs.put(names.RELEASES, POINTER, Pointer(release="ab" * 32).canonical())
+    (found,) = found_in(session)
+    assert found.subject == "reach.releases"
+    assert "publish again" in found.what
+
+
+def test_a_wake_that_is_disabled_and_one_whose_runs_fail_are_found(fleet: LocalFleet, session: Session) -> None:
+    assert [one.subject for one in diagnose(examine(session), session.target, session.durations)] == ["wake.disabled"]
+    session.jobs.send("something to raise for")
+    fleet.faults.quota = 0
+    runs = fleet._wake_history.runs
+    runs.clear()
+    fleet.faults.wake_disabled = False
+    until(fleet, lambda: len(runs) >= 2)
+    found = {finding.subject: finding for finding in diagnose(examine(session), session.target, session.durations)}
+    assert (found["wake.failed"].level, "NotRaised" in found["wake.failed"].what) == ("wrong", True)
+    assert "0 of 0 cores" in found["quota"].what
+
+
+def test_a_missing_right_is_named_with_its_action_and_scope(fleet: LocalFleet, session: Session) -> None:
+    fleet.faults.answer(RequestFault(403, "AuthorizationFailed", method="PATCH", path="virtualMachineScaleSets"))
+
+    def carry(request: Callable[[], T]) -> T:
+        raise AccessDenied("403 AuthorizationPermissionMismatch")
+
+    denied = BlobsThrough(session.blobs, carry)
+    found = diagnose(examine(replace(session, blobs=denied)), session.target, session.durations)
+    said = {finding.subject: finding.what for finding in found}
+    assert (
+        "virtualMachineScaleSets/write on the resource group" in said["roles.virtual_machine_scale_sets.begin_update"]
+    )
+    assert (
+        "blobs/write on Microsoft.Storage/storageAccounts/*/blobServices/default/containers/releases"
+        in said["roles.releases: upload_blob"]
+    )
+    assert not [subject for subject in said if subject.startswith("reach.")]
+
+
+def test_storage_that_does_not_answer_is_said_and_the_rest_is_looked_at(fleet: LocalFleet, session: Session) -> None:
+    fleet.faults.allocate(Allocation.FAILS)
+    raise_to_one(fleet, Provisioning.FAILED)
+
+    def carry(request: Callable[[], T]) -> T:
+        raise StorageUnavailable("no route to host")
+
+    found = found_in(replace(session, blobs=BlobsThrough(session.blobs, carry)))
+    assert {"reach.control", "reach.sweeps", "reach.releases", "set.failed"} <= set(subjects(found))
+
+
+def test_the_age_of_a_live_checkpoint_is_seen_and_that_of_an_ended_job_is_not() -> None:
+    storage, plan = Storage(), plan_of()
+    session = storage.session()
+    enqueue(session, plan, confirm=lambda _: True)
+    live, ended = plan.jobs[0], plan.jobs[1]
+    for planned, status in ((live, "running"), (ended, "done")):
+        manifest = running(plan.job(planned), 100).model_copy(update={"status": status})
+        metadata = manifest.metadata()
+        name = names.manifest(plan.sweep, planned.id)
+        session.blobs.put(names.SWEEPS, name, manifest.canonical(), metadata=metadata)
+    session.blobs.put(names.CHECKPOINTS, f"{names.checkpoint(plan.sweep, ended.id)}rows", b"old")
+    storage.now_s += 5 * DAY_S
+    session.blobs.put(names.CHECKPOINTS, f"{names.checkpoint(plan.sweep, live.id)}rows", b"live")
+    storage.now_s += 50 * DAY_S
+    (young,) = open_sweeps(session)
+    assert young.oldest_checkpoint_s == 0.0  # of a sweep of 55 days nothing is near 90
+    storage.now_s += 20 * DAY_S
+    (seen,) = open_sweeps(session)
+    assert seen.oldest_checkpoint_s == 70 * DAY_S
+    assert Target.model_fields["checkpoint_retention_days"].default == 90
