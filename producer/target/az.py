@@ -120,8 +120,8 @@ def parse_error(stderr: str) -> tuple[str, str]:
 
     It writes `ERROR: (Code) Message`, or `ERROR: ` and Azure's JSON, whose innermost details say what is wrong.
     """
-    _, marker, rest = stderr.partition("ERROR:")
-    text = (rest if marker else stderr).strip()
+    # Of what it did not expect it says first that it did not, and then what, with a traceback.
+    text = stderr.rpartition("ERROR:")[2].partition("\nTraceback (most recent call last)")[0].strip()
     start = text.find("{")
     if start >= 0:
         try:

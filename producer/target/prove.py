@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from producer.fleet.memory import Memory
-from producer.fleet.scaler import Scaler, TickReport, open_scaler
+from producer.fleet.scaler import TickReport, open_scaler
 from producer.session import Session
 from producer.sweep.audit import audit
 from producer.sweep.document import parse_document
@@ -78,8 +78,8 @@ class _Seen:
 class Proof:
     """One proof. It ticks as `scale` does, and looks between the ticks."""
 
-    def __init__(self, session: Session, scaler: Scaler, patience: Patience, say: Say) -> None:
-        self._session, self._scaler, self._patience, self._say = session, scaler, patience, say
+    def __init__(self, session: Session, tick: Callable[[Memory], TickReport], patience: Patience, say: Say) -> None:
+        self._session, self._tick, self._patience, self._say = session, tick, patience, say
         self._memory = Memory()
         self._seen = _Seen()
         self._never = session.runtime.event()
@@ -115,7 +115,7 @@ class Proof:
         self._say(f"Waiting until {what} (at most {patience_s / 60:.0f} min)")
         ends_s = runtime.monotonic() + patience_s
         while True:
-            report = self._scaler.tick(self._memory)
+            report = self._tick(self._memory)
             self._memory = report.memory
             for change in report.changes:
                 self._say(change)
@@ -158,7 +158,7 @@ class Proof:
 
 def prove(session: Session, say: Say, patience: Patience | None = None) -> Proven:
     """Raise to one VM, wait for its heartbeat and one published tiny job, and go back to 0."""
-    return Proof(session, open_scaler(session, audit), patience or Patience.of(session.durations), say).run()
+    return Proof(session, open_scaler(session, audit).tick, patience or Patience.of(session.durations), say).run()
 
 
 def tiny_plan(utc: str) -> Plan:

@@ -61,6 +61,15 @@ def test_a_person_who_is_not_signed_in_is_told_so(az: FakeAz, stderr: str) -> No
             "The requested size is not available.",
         ),
         ("ERROR: something else\n  broke\n", "", "something else broke"),
+        (
+            (
+                "ERROR: The command failed with an unexpected error. Here is the traceback:\n"
+                "ERROR: Max retries exceeded\n"
+                "Traceback (most recent call last):\n  File x\nrequests.exceptions.ConnectionError: Max retries\n"
+            ),
+            "",
+            "Max retries exceeded",
+        ),
         ("", "", "it failed without a word"),
     ],
 )
