@@ -2,14 +2,20 @@
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 from rich.progress import Progress, TextColumn
 
 from worker.contract.errors import BadConfiguration, InputError, TranquilityError
 from worker.training_run import TrainingRun
+
+if TYPE_CHECKING:
+    from worker.training.play import OnFrame
 
 app = typer.Typer(
     no_args_is_help=False,
@@ -99,19 +105,52 @@ def train(
     _say(f"state digest {result.state_digest}")
 
 
-@app.command(epilog="Example: tranquility-worker play policy.safetensors --episodes 3")
+@app.command(epilog="Example: tranquility-worker play policy.safetensors --episodes 3 --video flight.mp4")
 def play(
-    policy: Annotated[Path, typer.Argument(help="policy.safetensors of a result.")],
+    policy: Annotated[Path, typer.Argument(help="policy.safetensors of a result, or SB3's model.zip.")],
     episodes: Annotated[int, typer.Option(min=1, max=1000)] = 5,
+    video: Annotated[Path | None, typer.Option(help="Film to write: .mp4 or .gif.", show_default=False)] = None,
+    window: Annotated[bool, typer.Option("--window", help="Show it in a window.")] = False,
+    environment: Annotated[
+        str | None, typer.Option("--env", help="Of a model.zip without a result.json beside it.", show_default=False)
+    ] = None,
+    kwargs: Annotated[str, typer.Option(help="Its keyword arguments, as a JSON object.")] = "{}",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the flights as JSON.")] = False,
 ) -> None:
     """Fly held-out episodes with a trained policy and print their returns."""
     from worker.training.play import play as fly
+    from worker.training.play import published
 
-    returns = []
-    for number, flown in enumerate(fly(_read(policy), episodes), start=1):
-        returns.append(flown.episode_return)
-        _say(f"episode {number}: return {flown.episode_return:.1f} in {flown.length} steps")
-    _say(f"mean {sum(returns) / len(returns):.1f} over {len(returns)} episodes")
+    if policy.suffix == ".zip":
+        from worker.training.model_zip import environment_named, read_model_zip
+
+        pilot = read_model_zip(policy, environment_named(environment, _object(kwargs)) if environment else None)
+    else:
+        pilot = published(_read(policy))
+    flights = []
+    with _film(video, window=window) as on_frame:
+        for number, flown in enumerate(fly(pilot, episodes, on_frame, window=window), start=1):
+            flights.append(flown)
+            if not as_json:
+                _say(f"episode {number}: return {flown.episode_return:.1f} in {flown.length} steps")
+    if as_json:
+        _say(json.dumps([asdict(flown) for flown in flights]))
+    else:
+        mean = sum(flown.episode_return for flown in flights) / len(flights)
+        _say(f"mean {mean:.1f} over {len(flights)} episodes")
+
+
+@contextmanager
+def _film(path: Path | None, *, window: bool) -> "Iterator[OnFrame | None]":
+    if path is None:
+        yield None
+        return
+    if window:
+        raise InputError("--video draws without a window: give one of --video and --window.")
+    from worker.training.video import Film
+
+    with Film(path) as film:
+        yield film.add
 
 
 def _read(path: Path) -> bytes:

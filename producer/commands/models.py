@@ -8,20 +8,22 @@ from typing import Annotated
 
 import typer
 
-from producer.results.logs import find_job
-from producer.results.parts import read_outcome, read_part
-from producer.session import Session, open_session
+from producer.results.flown import read_policy, which_run
+from producer.session import open_session
 from producer.sweep.environment import WORKER, worker_environment, worker_is_installed
 from producer.sweep.planning import plan_file
 from worker.contract.errors import InputError
 from worker.contract.job import decode
 from worker.contract.result import POLICY
 
+FILES = {".zip", ".safetensors"}
+"""Endings of a person's own models."""
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
     app.command(epilog="Example: tranquility train examples/demo.yaml --job 0")(train)
-    app.command(epilog="Example: tranquility play 3f2a --episodes 3")(play)
+    app.command(epilog="Example: tranquility play best --episodes 3 --video lander.mp4")(play)
 
 
 def train(
@@ -43,31 +45,55 @@ def train(
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "job.json"
         file.write_text(wanted.encode())
-        _run_worker("train", str(file), "--out", str(folder))
+        run_worker("train", str(file), "--out", str(folder))
     typer.echo(f"{folder}/")
 
 
 def play(
-    job: Annotated[str, typer.Argument(help="A finished job: its id or the beginning of it, or SWEEP/JOB.")],
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="JOB|best|FILE",
+            help="A finished job: its id, the beginning of it, or SWEEP/JOB. best: the leader of the newest sweep, "
+            "SWEEP/best: of that one. Or a file of your own: SB3's model.zip, or policy.safetensors.",
+        ),
+    ],
     episodes: Annotated[int, typer.Option(min=1, max=1000, help="How many held-out episodes to fly.")] = 5,
+    video: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Film to write: .mp4 or .gif.", show_default=False)
+    ] = None,
+    window: Annotated[bool, typer.Option("--window", help="Show it in a window.")] = False,
+    env: Annotated[
+        str | None, typer.Option(metavar="ID", help="Of a model.zip without a result.json beside it.")
+    ] = None,
+    kwargs: Annotated[
+        str | None, typer.Option(metavar="JSON", help="That environment's keyword arguments, as a JSON object.")
+    ] = None,
 ) -> None:
-    """Fly episodes with a trained policy and print their returns. Nothing that could hold code is read from storage."""
-    body = _policy_of(open_session(), job)
+    """Fly episodes with a trained policy, print their returns, and film them or show them in a window.
+
+    Nothing that could hold code is read: of storage only raw weights and the job, of a model.zip only its weights.
+    """
+    options = [("--episodes", str(episodes)), ("--video", video), ("--env", env), ("--kwargs", kwargs)]
+    arguments = [text for name, value in options if value is not None for text in (name, str(value))]
+    if window:
+        arguments.append("--window")
+    own = Path(what)
+    if own.suffix in FILES:
+        run_worker("play", str(own), *arguments)
+        return
+    if env is not None or kwargs is not None:
+        raise InputError("--env and --kwargs go with a model.zip: a job knows its environment.")
+    session = open_session()
+    sweep, job = which_run(session.blobs, what, session.durations.visibility_timeout_s)
+    typer.echo(f"{sweep}/{job}")
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / POLICY
-        file.write_bytes(body)
-        _run_worker("play", str(file), "--episodes", str(episodes))
+        file.write_bytes(read_policy(session.blobs, sweep, job))
+        run_worker("play", str(file), *arguments)
 
 
-def _policy_of(session: Session, asked: str) -> bytes:
-    sweep, job = find_job(session.blobs, asked)
-    outcome = read_outcome(session.blobs, sweep, job)
-    if outcome.policy is None:
-        raise InputError(f"{sweep}/{job} is not done: tranquility status {sweep} shows how far it is.")
-    return read_part(session.blobs, job, outcome.policy)
-
-
-def _run_worker(*arguments: str) -> None:
+def run_worker(*arguments: str) -> None:
     """Run a command of the data plane in a process of its own, since the control plane never imports torch."""
     if not worker_is_installed():
         raise InputError("What trains is not installed here: pip install 'tranquility[worker]'.")

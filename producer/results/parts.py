@@ -32,11 +32,16 @@ class ResultDamaged(TranquilityError):
 
 def read_outcome(blobs: BlobStore, sweep: str, job: str) -> Outcome:
     """Return what a finished job names. Raises ResultDamaged, StorageError."""
+    return read_manifest(blobs, sweep, job).outcome
+
+
+def read_manifest(blobs: BlobStore, sweep: str, job: str) -> Manifest:
+    """Return the manifest of a job that was claimed. Raises ResultDamaged, StorageError."""
     found = blobs.get(names.SWEEPS, names.manifest(sweep, job))
     if found is None:
         raise ResultDamaged(f"Job {job}: there is no manifest.")
     try:
-        return Manifest.model_validate_json(found.body).outcome
+        return Manifest.model_validate_json(found.body)
     except ValidationError as error:
         raise ResultDamaged(f"Job {job}: its manifest cannot be read: {error.errors()[0]['msg']}.") from error
 

@@ -69,13 +69,13 @@ def _table(shown: Sequence[Standing], solved_at: float | None) -> Table:
         entrant = standing.entrant
         cells = [str(standing.rank), entrant.label, number(entrant.mean)]
         if with_interval:
-            cells.append(_interval(standing.interval))
+            cells.append(interval_text(standing.interval))
         if with_iqm:
             cells.append(number(standing.iqm))
         cells += [_seeds(standing), number(entrant.worst)]
         if solved_at is not None:
             cells.append("" if entrant.solved is None else f"{100 * entrant.solved:.0f} %")
-        cells += [number(entrant.percentile_5), _p(standing.p), _share(standing.rank_one_share)]
+        cells += [number(entrant.percentile_5), p_text(standing.p), share_text(standing.rank_one_share)]
         table.add_row(*cells)
     return table
 
@@ -86,15 +86,18 @@ def _seeds(standing: Standing) -> str:
     return " ".join(number(score) for score in entrant.scores) + missing
 
 
-def _interval(interval: Interval | None) -> str:
+def interval_text(interval: Interval | None) -> str:
+    """Return an interval in a cell; nothing for nothing."""
     return f"{number(interval.low)}…{number(interval.high)}" if interval else ""
 
 
-def _p(p: float | None) -> str:
+def p_text(p: float | None) -> str:
+    """Return a p value in a cell, without its leading zero."""
     return "" if p is None else "<.001" if p < 0.001 else f"{p:.3f}".removeprefix("0") if p < 0.9995 else "1"
 
 
-def _share(share: float | None) -> str:
+def share_text(share: float | None) -> str:
+    """Return a share in a cell, in percent."""
     return "" if share is None else f"{100 * share:.0f} %"
 
 

@@ -20,6 +20,7 @@ from worker.contract.settings import Durations, Target
 LUNAR = EnvironmentSpec(id="LunarLanderContinuous-v3")
 COMMON = Configuration(environment=LUNAR, timesteps=200_000, trainer="fast")
 RELEASE = "0.1.0-3f2a9c1d"
+CURVE_TEXT = "step,rollout/ep_rew_mean,eval/mean_reward\n1000,-180.5,\n100000,-20.25,10.0\n"
 
 
 def make_plan(
@@ -131,10 +132,11 @@ class Storage:
         self.blobs.put(names.SWEEPS, name, body)
         return BlobRef(name=name, length=len(body), sha256=sha256_hex(body))
 
-    def finish(self, job: Job, returns: Sequence[float], **more: Any) -> Manifest:
+    def finish(self, job: Job, returns: Sequence[float], curve: str = CURVE_TEXT, **more: Any) -> Manifest:
         """Store a finished job as a worker does: parts first, the manifest last."""
         steps = job.configuration.timesteps
-        done = running(job, steps, status="done", attempts=(attempt(1, (0, steps), "done"),), **more)
+        more = {"attempts": (attempt(1, (0, steps), "done"),), **more}
+        done = running(job, steps, status="done", **more)
         result = Result.of(
             done,
             step=steps,
@@ -146,7 +148,6 @@ class Storage:
             fingerprint={"cpu": "AMD EPYC 9V45", "torch": "2.13.0"},
             state_digest="0" * 64,
         )
-        curve = "step,rollout/ep_rew_mean,eval/mean_reward\n1000,-180.5,\n100000,-20.25,10.0\n"
         outcome = Outcome(
             result=self.put_part(done, RESULT, result.canonical()),
             curve=self.put_part(done, CURVE, curve.encode()),

@@ -54,6 +54,11 @@ def complete(sweep: str) -> str:
     return f"{sweep}/complete"
 
 
+def report(sweep: str) -> str:
+    """Return the name of a sweep's report, in `sweeps`: for people, made anew at will, and read by nothing."""
+    return f"{sweep}/report.html"
+
+
 def manifests(sweep: str) -> str:
     """Return the prefix of a sweep's manifests, in `sweeps`."""
     return f"{sweep}/manifests/"

@@ -1,17 +1,36 @@
-"""Flying a published policy on the held-out seeds, with frames for whoever wants to see it."""
+"""Flying a trained policy on the held-out seeds, with frames for whoever wants to see it."""
 
-from collections.abc import Callable, Iterator
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from worker.contract.errors import InputError
+from worker.contract.job import EnvironmentSpec
 from worker.training.environment import make_for_job
-from worker.training.evaluation import FIRST_HELD_OUT_SEED, fly
+from worker.training.evaluation import FIRST_HELD_OUT_SEED, Policy, fly
 from worker.training.policy import decode_policy
 
 Frame = NDArray[np.uint8]
 """(height, width, 3), RGB."""
+OnFrame = Callable[[Frame, float], None]
+"""Told of every frame, and of how many a second the environment is made for."""
+USUAL_FRAMES_PER_SECOND = 30.0
+"""Where the environment does not say."""
+DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER")
+"""One of them names where a window can open."""
+
+
+@dataclass(frozen=True)
+class Pilot:
+    """A policy, and the environment that it was trained in."""
+
+    environment: EnvironmentSpec
+    policy: Policy
 
 
 @dataclass(frozen=True)
@@ -24,30 +43,48 @@ class Flight:
     """Steps."""
 
 
-def play(
-    policy: bytes, episodes: int, on_frame: Callable[[Frame], None] | None = None, render_mode: str | None = None
-) -> Iterator[Flight]:
-    """Fly a policy as the final evaluation does: deterministically, episode i on held-out seed i.
-
-    Args:
-        policy: what a finished run published as its policy.
-        episodes: how many.
-        on_frame: gets every frame, in `rgb_array` mode.
-        render_mode: `human` for a window; by default nothing is drawn unless `on_frame` asks for it.
+def published(policy: bytes) -> Pilot:
+    """Return the pilot in what a finished run published as its policy.
 
     Raises:
         CheckpointCorrupt: `policy` is none.
         BadConfiguration: the environment cannot be made here.
     """
     job, actor = decode_policy(policy)
-    environment = make_for_job(job.configuration.environment, render_mode or ("rgb_array" if on_frame else None))
+    return Pilot(job.configuration.environment, actor)
+
+
+def play(pilot: Pilot, episodes: int, on_frame: OnFrame | None = None, *, window: bool = False) -> Iterator[Flight]:
+    """Fly as the final evaluation does: deterministically, episode i on held-out seed i.
+
+    Args:
+        pilot: who flies, and where.
+        episodes: how many.
+        on_frame: gets every frame; without it nothing is drawn.
+        window: show it in a window, at the environment's own pace.
+
+    Raises:
+        BadConfiguration: the environment cannot be made here.
+        InputError: there is no display to open a window on.
+    """
+    if window:
+        refuse_without_display(os.environ)
+    mode: Literal["human", "rgb_array"] | None = "human" if window else "rgb_array" if on_frame else None
+    environment = make_for_job(pilot.environment, mode)
+    pace = float(environment.metadata.get("render_fps") or USUAL_FRAMES_PER_SECOND)
 
     def between() -> None:
         if on_frame is not None:
-            on_frame(np.asarray(environment.render(), dtype=np.uint8))
+            on_frame(np.asarray(environment.render(), dtype=np.uint8), pace)
 
     try:
         for seed in range(FIRST_HELD_OUT_SEED, FIRST_HELD_OUT_SEED + episodes):
-            yield Flight(seed, *fly(actor, environment, seed, between))
+            yield Flight(seed, *fly(pilot.policy, environment, seed, between))
     finally:
         environment.close()
+
+
+def refuse_without_display(variables: Mapping[str, str], platform: str = sys.platform) -> None:
+    """Raise InputError where no window can open; SDL itself would take up an invisible one and say nothing."""
+    if platform == "linux" and not any(variables.get(name) for name in DISPLAYS):
+        raise InputError("There is no display here to open a window on; --video FILE makes a film instead.")

@@ -19,7 +19,7 @@ from worker.contract.errors import BadConfiguration, CheckpointCorrupt, Diverged
 from worker.contract.job import Evaluation, Job
 from worker.contract.manifest import PartialEvaluation
 from worker.training.evaluation import FIRST_HELD_OUT_SEED, FIRST_PERIODIC_SEED
-from worker.training.play import play
+from worker.training.play import play, published
 from worker.training.trainer import SacRun
 from worker.training_run import FinishedRun, Snapshot, TrainingRun
 
@@ -94,18 +94,10 @@ def test_periodic_evaluations_stand_in_the_curve_and_the_final_one_beside_it(eva
 
 
 def test_a_published_policy_flies_the_held_out_episodes_as_the_final_evaluation_did(evaluated: FinishedRun) -> None:
-    flights = list(play(evaluated.policy, 2))
+    flights = list(play(published(evaluated.policy), 2))
     assert [flight.seed for flight in flights] == [FIRST_HELD_OUT_SEED, FIRST_HELD_OUT_SEED + 1]
     assert tuple(flight.episode_return for flight in flights) == evaluated.evaluation.returns
     assert tuple(flight.length for flight in flights) == evaluated.evaluation.lengths
-
-
-def test_playing_hands_out_a_frame_for_every_step(evaluated: FinishedRun) -> None:
-    pytest.importorskip("pygame")
-    frames: list[tuple[int, ...]] = []
-    (flight,) = play(evaluated.policy, 1, lambda frame: frames.append(frame.shape))
-    assert len(frames) == flight.length
-    assert set(frames) == {(500, 500, 3)}
 
 
 def test_job_seeds_periodic_seeds_and_held_out_seeds_never_meet() -> None:

@@ -1,0 +1,82 @@
+"""The leader on film: rendered by the data plane in a process of its own, from the final model on held-out seeds."""
+
+import json
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from producer.report.reproduce import data_url
+from producer.results.flown import read_policy, representative
+from producer.results.leaderboard import Leaderboard
+from producer.results.words import number
+from producer.sweep.environment import WORKER, worker_environment, worker_is_installed
+from worker.contract.errors import TranquilityError
+from worker.contract.records import BlobStore
+from worker.contract.result import POLICY
+
+EPISODES = 3
+RENDER_TIMEOUT_S = 600
+
+
+class NoFilm(TranquilityError):
+    """The leader cannot be filmed here."""
+
+
+@dataclass(frozen=True)
+class Film:
+    """A short film of one run."""
+
+    job: str
+    seed: int
+    label: str
+    returns: tuple[float, ...]
+    """Of the episodes in it, the first held-out ones."""
+    url: str
+    """MP4, as a data: URL."""
+
+    @property
+    def caption(self) -> str:
+        """Return what is to be seen."""
+        listed = ", ".join(number(value) for value in self.returns)
+        return (
+            f"{self.label}, seed {self.seed} (the median of its seeds, job {self.job}): the first {len(self.returns)} "
+            f"held-out episodes, not chosen, with returns {listed}."
+        )
+
+
+def film(blobs: BlobStore, sweep: str, board: Leaderboard, command: tuple[str, ...] = WORKER) -> Film:
+    """Return the film of a ranking's leader. Raises NoFilm with the reason, and StorageError."""
+    if not worker_is_installed():
+        raise NoFilm("What flies is not installed: pip install 'tranquility[worker,video]'.")
+    leader = board.leader.entrant
+    run = representative(leader)
+    policy = read_policy(blobs, sweep, run.job)
+    with tempfile.TemporaryDirectory() as scratch:
+        model, video = Path(scratch) / POLICY, Path(scratch) / "leader.mp4"
+        model.write_bytes(policy)
+        arguments = ["play", str(model), "--episodes", str(EPISODES), "--video", str(video), "--json"]
+        flights = _render([*command, *arguments])
+        body = video.read_bytes()
+    returns = tuple(float(flight["episode_return"]) for flight in flights)
+    return Film(run.job, run.seed, leader.label, returns, data_url("video/mp4", body))
+
+
+def _render(command: list[str]) -> list[dict[str, Any]]:
+    try:
+        ran = subprocess.run(
+            command,
+            env=worker_environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=RENDER_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise NoFilm(f"Rendering took more than {RENDER_TIMEOUT_S} s.") from error
+    if ran.returncode:
+        raise NoFilm((ran.stderr.strip().splitlines() or ["No reason was given."])[-1])
+    flights: list[dict[str, Any]] = json.loads(ran.stdout)
+    return flights
