@@ -20,7 +20,7 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "set-up"
 AZURITE = ROOT / "producer" / "emulator" / "azurite"
-EXTRAS = "worker,local,dev"
+EXTRAS = "worker,local,report,dev"
 REACHABLE_WITHIN_S = 5
 
 

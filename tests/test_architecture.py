@@ -66,3 +66,21 @@ def test_importing_what_is_not_training_loads_no_torch(module: str) -> None:
     program = f"import sys, {module}; print([name for name in {HEAVY!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+EXTRAS = {"imageio_ffmpeg": "worker/training/video.py", "matplotlib": "producer/report", "sklearn": "producer/report"}
+
+
+@pytest.mark.parametrize(("library", "place"), EXTRAS.items())
+def test_what_comes_with_an_extra_is_used_in_one_place(library: str, place: str) -> None:
+    """VMs need no video libraries, and no command but `report` needs what draws."""
+    users = [path for path in (*sources("worker"), *sources("producer")) if within_any(imports(path), library)]
+    assert users
+    assert all(path.is_relative_to(ROOT / place) for path in users)
+    if library == "imageio_ffmpeg":
+        top = ast.parse((ROOT / place).read_text()).body
+        assert not [node for node in top if isinstance(node, ast.Import) and node.names[0].name == library]
+
+
+def within_any(names: Iterator[str], *packages: str) -> bool:
+    return any(within(name, *packages) for name in names)

@@ -80,6 +80,8 @@ def set_curves(gathered: Gathered) -> list[SetCurves]:
     ranks = {standing.entrant.index: standing.rank for board in gathered.boards for standing in board.standings}
     runs: dict[int, list[RunCurve]] = {}
     for job, details in gathered.jobs():
+        if job.fresh:
+            continue  # no part of the ranking, and so of no mean in it
         curve = run_curve(job.seed, details)
         if curve.points:
             runs.setdefault(job.set, []).append(curve)

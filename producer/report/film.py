@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from producer.report.reproduce import data_url
+from producer.results.best import best_of
 from producer.results.flown import read_policy, representative
 from producer.results.leaderboard import Leaderboard
+from producer.results.parts import ResultDamaged
 from producer.results.words import number
 from producer.sweep.environment import WORKER, worker_environment, worker_is_installed
 from worker.contract.errors import TranquilityError
@@ -47,12 +49,15 @@ class Film:
 
 
 def film(blobs: BlobStore, sweep: str, board: Leaderboard, command: tuple[str, ...] = WORKER) -> Film:
-    """Return the film of a ranking's leader. Raises NoFilm with the reason, and StorageError."""
+    """Return the film of a ranking's best set. Raises NoFilm with the reason, and StorageError."""
     if not worker_is_installed():
         raise NoFilm("What flies is not installed: pip install 'tranquility[worker,video]'.")
-    leader = board.leader.entrant
+    leader = best_of(board)
     run = representative(leader)
-    policy = read_policy(blobs, sweep, run.job)
+    try:
+        policy = read_policy(blobs, sweep, run.job)
+    except ResultDamaged as error:
+        raise NoFilm(str(error)) from error
     with tempfile.TemporaryDirectory() as scratch:
         model, video = Path(scratch) / POLICY, Path(scratch) / "leader.mp4"
         model.write_bytes(policy)

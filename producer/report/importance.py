@@ -51,7 +51,7 @@ class Importance:
             )
         return (
             f"A forest learned from {plural(self.sets, 'set')} explains {100 * self.explained:.0f} % of the variance "
-            "of sets that it has not seen. The bars say by how much its error grows when one hyperparameter is shuffled."
+            "of sets that it has not seen. The bars say how much its error grows when one hyperparameter is shuffled."
         )
 
 

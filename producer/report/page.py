@@ -2,8 +2,9 @@
 
 Plots are drawn here as SVG, not in the reader's browser: plotly would put 4.5 MB of script into each file and draw
 parallel coordinates on a canvas, which neither prints well nor says anything to a screen reader. The page's own script
-(sorting, copying, highlighting) is two kilobytes, and without it everything can still be read. A Content-Security-Policy
-in the page allows that script by its hash and no request to anywhere, whatever a sweep's names and values hold.
+(sorting, copying, highlighting) has three kilobytes, and without it everything can still be read. The page's
+Content-Security-Policy allows that script by its hash and no request to anywhere, whatever a sweep's names and values
+hold.
 """
 
 import base64
@@ -26,7 +27,8 @@ from producer.report.parameters import parameters
 from producer.report.provenance import provenance
 from producer.report.reproduce import Command, Reproduction, reproduction
 from producer.results.cost import price_of
-from producer.results.leaderboard import Leaderboard, Standing, environment_label, selection, separation
+from producer.results.entrants import Standing
+from producer.results.leaderboard import Leaderboard, environment_label, selection, separation
 from producer.results.progress import ProgressReader, SweepProgress
 from producer.results.ranking_table import interval_text, p_text, share_text
 from producer.results.words import duration, label_keys, money, number, plural, set_label
@@ -67,6 +69,7 @@ class RunRow:
     """One finished run, with what proves it and the command that makes it again."""
 
     label: str
+    fresh: bool
     result: Result
     model_sha256: str
     command: Command
@@ -150,7 +153,7 @@ def _runs(gathered: Gathered, labels: Sequence[str], again: Reproduction) -> Ite
         if details.result is not None:
             model = details.manifest.outcome.model
             command = again.command(by_id[job.id])
-            yield RunRow(labels[job.set], details.result, model.sha256 if model else "", command)
+            yield RunRow(labels[job.set], job.fresh, details.result, model.sha256 if model else "", command)
 
 
 def _filmed(filming: "Future[Film] | None", *, with_video: bool) -> dict[str, Any]:

@@ -6,8 +6,8 @@ in the page, the text stays text, and every plot gets a title and a description 
 
 import io
 import re
-from typing import Any, Final
-from xml.etree import ElementTree
+from typing import Any, Final, Self
+from xml.etree import ElementTree as ET
 
 from markupsafe import Markup
 from matplotlib import rc_context
@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 
 SVG: Final = "http://www.w3.org/2000/svg"
 XLINK: Final = "http://www.w3.org/1999/xlink"
-ElementTree.register_namespace("", SVG)
-ElementTree.register_namespace("xlink", XLINK)
+ET.register_namespace("", SVG)
+ET.register_namespace("xlink", XLINK)
 
 # No plot uses these shades otherwise: each stands for the style sheet's variable of that name.
 INK: Final = "#010101"
@@ -38,7 +38,7 @@ VARIABLES: Final = {
 }
 PIXELS_PER_INCH: Final = 96
 _SHADE: Final = re.compile("|".join(VARIABLES))
-_STYLE: Final[dict[str, Any]] = {
+_STYLE: Final[Any] = {
     "svg.fonttype": "none",
     "font.size": 9,  # points: 12 CSS pixels
     "text.color": INK,
@@ -74,7 +74,7 @@ class Plot:
         self._size = (width / PIXELS_PER_INCH, height / PIXELS_PER_INCH)
         self.figure: Figure
 
-    def __enter__(self) -> "Plot":
+    def __enter__(self) -> Self:
         self._style.__enter__()
         self.figure = Figure(figsize=self._size)
         return self
@@ -87,7 +87,7 @@ class Plot:
         body = io.BytesIO()
         unstamped = {"Date": None, "Creator": None, "Format": None, "Type": None}
         self.figure.savefig(body, format="svg", metadata=unstamped)
-        root = ElementTree.fromstring(body.getvalue())  # noqa: S314 - matplotlib wrote it a line above
+        root = ET.fromstring(body.getvalue())  # noqa: S314 - matplotlib wrote it a line above
         for part in root.findall(f"{{{SVG}}}metadata"):
             root.remove(part)
         for parent in root.iter():
@@ -96,11 +96,11 @@ class Plot:
         for element in root.iter():
             _belong(element, self.name)
         self._describe(root, title, description)
-        return Markup(ElementTree.tostring(root, encoding="unicode"))  # noqa: S704 - escaped by ElementTree
+        return Markup(ET.tostring(root, encoding="unicode"))  # noqa: S704 - escaped by ElementTree
 
-    def _describe(self, root: ElementTree.Element, title: str, description: str) -> None:
+    def _describe(self, root: ET.Element, title: str, description: str) -> None:
         for number, (tag, text) in enumerate((("title", title), ("desc", description))):
-            element = ElementTree.Element(f"{{{SVG}}}{tag}", {"id": f"{self.name}-{tag}"})
+            element = ET.Element(f"{{{SVG}}}{tag}", {"id": f"{self.name}-{tag}"})
             element.text = text
             root.insert(number, element)
         for attribute in ("width", "height", "version"):
@@ -113,7 +113,7 @@ class Plot:
         }
 
 
-def _belong(element: ElementTree.Element, name: str) -> None:
+def _belong(element: ET.Element, name: str) -> None:
     for attribute, value in element.attrib.items():
         if attribute == "id":
             element.set(attribute, f"{name}-{value}")

@@ -1,6 +1,8 @@
-"""Which run stands for a sweep when its leader is to be flown, and the weights that fly."""
+"""Which run stands for a sweep when its best set is to be flown, and the weights that fly."""
 
-from producer.results.leaderboard import Entrant, Leaderboard, Run, leaderboards
+from producer.results.best import best_of
+from producer.results.entrants import Entrant, Run
+from producer.results.leaderboard import Leaderboard, leaderboards
 from producer.results.logs import find_job
 from producer.results.overview import known_sweeps
 from producer.results.parts import read_outcome, read_part
@@ -32,14 +34,14 @@ def which_run(blobs: BlobStore, asked: str, silent_after_s: float) -> tuple[str,
             raise InputError("There is no sweep on this target yet. tranquility enqueue SWEEP.yaml makes one.")
         sweep = known[0].name
     board = _only_board(leaderboards([ProgressReader(blobs, sweep, silent_after_s).read()]), sweep)
-    return sweep, representative(board.leader.entrant).job
+    return sweep, representative(best_of(board)).job
 
 
 def _only_board(boards: tuple[Leaderboard, ...], sweep: str) -> Leaderboard:
     if not boards:
         raise InputError(f"No run of {sweep} has finished yet: tranquility status {sweep} shows how far it is.")
     if len(boards) > 1:
-        jobs = ", ".join(representative(board.leader.entrant).job for board in boards)
+        jobs = ", ".join(representative(best_of(board)).job for board in boards)
         raise InputError(f"{sweep} has {len(boards)} environments, each with a leader of its own. Name a job: {jobs}.")
     return boards[0]
 

@@ -1,17 +1,23 @@
 """Sweeps worth a report: several sets and seeds, evictions, an inexact resume, a failure, and runs under way."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
+from producer.results.leaderboard import Leaderboard, leaderboards
+from producer.results.progress import JobProgress, SweepProgress
 from producer.sweep.document import parse_document
 from producer.sweep.planning import make_plan
 from producer.sweep.sweep_file import parse_sweep_file
 from tests.fakes.sweeps import Storage, attempt, episodes, running
+from tests.fakes.sweeps import make_plan as plan_of_sets
 from worker.contract.endings import closed
 from worker.contract.job import Job
 from worker.contract.manifest import Outcome, TrailPoint
 from worker.contract.plan import Plan
+from worker.contract.score import summarise
 
 SWEEP_FILE = """\
 name: {name}
@@ -36,11 +42,15 @@ def lunar_plan(sets: int, seeds: int, name: str = "lunar") -> Plan:
     return make_plan(parse_sweep_file(document), document).plan
 
 
-def store_sweep(plan: Plan, *, unfinished: Sequence[int] = (), failed: Sequence[int] = ()) -> Storage:
+def store_sweep(
+    plan: Plan, *, unfinished: Sequence[int] = (), failed: Sequence[int] = (), waiting: Sequence[int] = ()
+) -> Storage:
     """Return storage with this sweep: the jobs of `unfinished` are under way, those of `failed` have diverged."""
     storage = Storage()
     storage.put_plan(plan)
     for number, job in enumerate(plan.all_jobs()):
+        if number in waiting:
+            continue
         if number in failed:
             reason = Outcome(reason="diverged: the critic's loss is NaN")
             storage.put_manifest(running(job, 40_000, status="failed", outcome=reason))
@@ -85,3 +95,19 @@ def curve_text(skill: float, steps: int, seed: int) -> str:
     values = skill - (skill + 250) * np.exp(-at / 35_000) + rng.normal(0, 18, len(at))
     lines = [f"{step},{value:.2f},{value + 5:.2f}" for step, value in zip(at, values, strict=True)]
     return "\n".join(["step,rollout/ep_rew_mean,eval/mean_reward", *lines]) + "\n"
+
+
+def ranked(sets: Sequence[tuple[Mapping[str, Any], Sequence[float]]]) -> Leaderboard:
+    """Return the ranking of sets, each with the scores of its seeds."""
+    plan = plan_of_sets([differs for differs, _ in sets], range(len(sets[0][1])))
+    jobs = tuple(
+        replace(
+            JobProgress(planned.id, planned.set, planned.seed, plan.common.timesteps),
+            state="done",
+            attempts=1,
+            score=summarise(episodes(sets[planned.set][1][planned.seed]), [300] * 100, 200.0),
+        )
+        for planned in plan.jobs
+    )
+    (board,) = leaderboards([SweepProgress(plan, jobs)])
+    return board

@@ -1,0 +1,59 @@
+"""The command `play`, up to the process that flies: what it is handed, and what is refused before."""
+
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from producer.commands import models
+from tests.fakes.sweeps import Storage, episodes, make_plan
+from worker.contract.errors import InputError
+
+PLAN = make_plan([{"tau": 0.01}], seeds=[0])
+(JOB,) = PLAN.all_jobs()
+Calls = list[tuple[bytes, tuple[str, ...]]]
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> Calls:
+    """What a data plane would have been handed: the file's content, and the other arguments."""
+    storage = Storage()
+    storage.put_plan(PLAN)
+    storage.finish(JOB, episodes(200.0))
+    calls: Calls = []
+
+    def run_worker(command: str, file: str, *arguments: str) -> None:
+        assert command == "play"
+        calls.append((Path(file).read_bytes(), arguments))
+
+    monkeypatch.setattr(models, "run_worker", run_worker)
+    monkeypatch.setattr(models, "open_session", storage.session)
+    return calls
+
+
+def play(*arguments: str) -> Result:
+    app = typer.Typer()
+    models.register(app)
+    return CliRunner(env={"TERM": "dumb"}).invoke(app, ["play", *arguments])
+
+
+def test_the_best_of_the_newest_sweep_flies_from_its_verified_weights(ran: Calls) -> None:
+    done = play("best", "--episodes", "3", "--video", "a.mp4")
+    assert done.exit_code == 0, done.output
+    assert f"lunar/{JOB.id}" in done.output
+    assert ran == [(b"policy of " + JOB.id.encode(), ("--episodes", "3", "--video", "a.mp4"))]
+
+
+def test_a_file_of_ones_own_needs_no_target(ran: Calls, tmp_path: Path) -> None:
+    (tmp_path / "model.zip").write_bytes(b"PK")
+    done = play(str(tmp_path / "model.zip"), "--env", "Pendulum-v1", "--window")
+    assert done.exit_code == 0, done.output
+    assert ran == [(b"PK", ("--episodes", "5", "--env", "Pendulum-v1", "--window"))]
+
+
+def test_an_environment_cannot_be_forced_on_a_job(ran: Calls) -> None:
+    error = play("best", "--env", "Pendulum-v1").exception
+    assert isinstance(error, InputError)
+    assert "a job knows its environment" in str(error)
+    assert ran == []

@@ -1,0 +1,64 @@
+"""A real browser, and pages of stored sweeps for it."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from producer.report.page import make_report
+from producer.sweep.confirm import with_fresh_seeds
+from tests.fakes.reported import lunar_plan, store_sweep
+from tests.fakes.sweeps import Storage
+
+FLAGS = (
+    "--no-sandbox",  # CI is root
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Headless Chromium of this machine, with a profile of its own that goes with it."""
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no Chromium here: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
+        yield browser
+        browser.close()
+
+
+def price(**more: Any) -> dict[str, Any]:
+    return {"vm_size": "Standard_F8als_v6", **more}
+
+
+SWEEPS: dict[str, Callable[[], tuple[Storage, dict[str, Any]]]] = {
+    "large": lambda: (store_sweep(lunar_plan(20, 5), unfinished=(7, 8), failed=(3,)), price(price_usd=0.16)),
+    "three seeds": lambda: (store_sweep(lunar_plan(3, 3)), price()),
+    "confirmed": lambda: (store_sweep(with_fresh_seeds(lunar_plan(3, 3), [0, 1], 5)), price()),
+    "one run": lambda: (store_sweep(lunar_plan(1, 1)), {"kind": "local"}),
+    "nothing finished": lambda: (store_sweep(lunar_plan(2, 2), unfinished=(0, 1, 2), waiting=(3,)), price()),
+}
+
+
+@pytest.fixture(scope="session")
+def report_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return a maker of pages; each is made once."""
+    folder = tmp_path_factory.mktemp("reports")
+
+    def make(name: str) -> Path:
+        path = folder / f"{name}.html"
+        if not path.exists():
+            storage, target = SWEEPS[name]()
+            path.write_text(make_report(storage.session(**target), "lunar", with_video=False))
+        return path
+
+    return make

@@ -1,0 +1,92 @@
+"""The leader on film: the median of its seeds, rendered by a real data plane, or a reason why not."""
+
+import base64
+import sys
+from pathlib import Path
+
+import imageio_ffmpeg
+import pytest
+
+from producer.report import film as films
+from producer.report.film import EPISODES, NoFilm, film
+from producer.report.page import make_report
+from producer.results.leaderboard import Leaderboard, leaderboards
+from producer.results.progress import ProgressReader
+from tests.fakes.sweeps import Storage, make_plan
+from worker.contract import names
+from worker.contract.job import Configuration, EnvironmentSpec, Hyperparameters, PolicyKwargs
+from worker.contract.result import POLICY
+from worker.training.algorithm import build
+from worker.training.environment import TrainingEnvironment, make_for_job
+from worker.training.policy import encode_policy
+
+PLAN = make_plan(
+    [{}],
+    [0, 1, 2],
+    name="pendulum",
+    common=Configuration(
+        environment=EnvironmentSpec(id="Pendulum-v1"),
+        timesteps=1_000,
+        trainer="fast",
+        hyperparameters=Hyperparameters(policy_kwargs=PolicyKwargs(net_arch=(16,))),
+    ),
+)
+JOBS = tuple(PLAN.all_jobs())
+MEDIAN = JOBS[2]
+
+
+@pytest.fixture(scope="module")
+def policy() -> bytes:
+    """What a run publishes before it has learned anything."""
+    environment = TrainingEnvironment(make_for_job(MEDIAN.configuration.environment))
+    return encode_policy(build(MEDIAN.configuration, environment, seed=MEDIAN.seed), MEDIAN)
+
+
+@pytest.fixture
+def storage() -> Storage:
+    storage = Storage()
+    storage.put_plan(PLAN)
+    for job, score in zip(JOBS, (-900.0, -700.0, -800.0), strict=True):
+        storage.finish(job, [score] * 3)
+    return storage
+
+
+def board(storage: Storage) -> Leaderboard:
+    (found,) = leaderboards([ProgressReader(storage.blobs, "pendulum", 120.0).read()])
+    return found
+
+
+def test_the_report_holds_the_film_of_the_median_seed(storage: Storage, policy: bytes, tmp_path: Path) -> None:
+    done = storage.finish(MEDIAN, [-800.0] * 3)
+    outcome = done.outcome.model_copy(update={"policy": storage.put_part(done, POLICY, policy)})
+    storage.put_manifest(done.model_copy(update={"outcome": outcome}))
+    html = make_report(storage.session(), "pendulum")
+    url = html.partition('src="data:video/mp4;base64,')[2].partition('"')[0]
+    (tmp_path / "leader.mp4").write_bytes(base64.b64decode(url))
+    frames, seconds = imageio_ffmpeg.count_frames_and_secs(str(tmp_path / "leader.mp4"))
+    assert frames == EPISODES * 200
+    assert seconds == pytest.approx(EPISODES * 200 / 30, abs=0.2)
+    assert f"common, seed 2 (the median of its seeds, job {MEDIAN.id})" in html
+    assert f"tranquility play pendulum/{MEDIAN.id} --window" in html
+
+
+def test_what_is_not_installed_is_said(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(films, "worker_is_installed", lambda: False)
+    with pytest.raises(NoFilm, match=r"pip install 'tranquility\[worker,video\]'"):
+        film(storage.blobs, "pendulum", board(storage))
+
+
+def test_what_the_renderer_says_last_is_the_reason(storage: Storage) -> None:
+    fails = (sys.executable, "-c", "import sys; sys.exit('the engine is cold')")
+    with pytest.raises(NoFilm, match="the engine is cold"):
+        film(storage.blobs, "pendulum", board(storage), command=fails)
+
+
+def test_a_damaged_policy_leaves_a_report_without_a_film(storage: Storage) -> None:
+    policies = [blob.name for blob in storage.blobs.list(names.SWEEPS, "pendulum/results/") if POLICY in blob.name]
+    assert len(policies) == 3
+    for name in policies:
+        storage.blobs.put(names.SWEEPS, name, b"rotten")
+    html = make_report(storage.session(), "pendulum")
+    assert "is not what the manifest names (length and SHA-256)" in html
+    assert "<video" not in html
