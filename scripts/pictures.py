@@ -36,7 +36,7 @@ from producer.sweep.planning import plan_file
 from worker.contract.plan import Plan
 
 ROOT = Path(__file__).resolve().parent.parent
-WIDTH = 104
+WIDTH = 120
 """Columns of the terminal in the picture."""
 PAGE = {"width": 1280, "height": 1500}
 # Rich's own frame asks a server for its font; a picture asks nobody.

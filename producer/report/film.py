@@ -33,6 +33,8 @@ class Film:
     job: str
     seed: int
     label: str
+    seeds: int
+    """Of its set; `seed` is their median."""
     returns: tuple[float, ...]
     """Of the episodes in it, the first held-out ones."""
     url: str
@@ -42,8 +44,10 @@ class Film:
     def caption(self) -> str:
         """Return what is to be seen."""
         listed = ", ".join(number(value) for value in self.returns)
+        median = "lower median" if self.seeds % 2 == 0 else "median"
+        which = f"the {median} of its {self.seeds} seeds" if self.seeds > 1 else "its only seed"
         return (
-            f"{self.label}, seed {self.seed} (the median of its seeds, job {self.job}): the first {len(self.returns)} "
+            f"{self.label}, seed {self.seed} ({which}, job {self.job}): the first {len(self.returns)} "
             f"held-out episodes, not chosen, with returns {listed}."
         )
 
@@ -65,7 +69,7 @@ def film(blobs: BlobStore, sweep: str, board: Leaderboard, command: tuple[str, .
         flights = _render([*command, *arguments])
         body = video.read_bytes()
     returns = tuple(float(flight["episode_return"]) for flight in flights)
-    return Film(run.job, run.seed, leader.label, returns, data_url("video/mp4", body))
+    return Film(run.job, run.seed, leader.label, len(leader.runs), returns, data_url("video/mp4", body))
 
 
 def _render(command: list[str]) -> list[dict[str, Any]]:

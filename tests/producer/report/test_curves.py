@@ -1,6 +1,7 @@
 """What a learning curve shows: seeds, a band only where it may, evictions where they happened."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from tests.fakes.reported import lunar_plan, store_sweep
 from tests.fakes.sweeps import attempt, running
 
 
-def run(seed: int, *values: float, **more: object) -> RunCurve:
+def run(seed: int, *values: float, **more: Any) -> RunCurve:
     points = tuple((10 * (number + 1), value) for number, value in enumerate(values))
     return replace(RunCurve(seed, finished=True, points=points, evicted_at=(), inexact_at=()), **more)
 

@@ -66,7 +66,7 @@ def test_the_report_holds_the_film_of_the_median_seed(storage: Storage, policy: 
     frames, seconds = imageio_ffmpeg.count_frames_and_secs(str(tmp_path / "leader.mp4"))
     assert frames == EPISODES * 200
     assert seconds == pytest.approx(EPISODES * 200 / 30, abs=0.2)
-    assert f"common, seed 2 (the median of its seeds, job {MEDIAN.id})" in html
+    assert f"common, seed 2 (the median of its 3 seeds, job {MEDIAN.id})" in html
     assert f"tranquility play pendulum/{MEDIAN.id} --window" in html
 
 
