@@ -22,7 +22,7 @@ _FORMATS: Final[dict[str, dict[str, Any]]] = {
     # Even sides are all that H.264 needs; rounding to 16, the default, would scale a lander's 600 × 400 frames.
     ".mp4": {
         "macro_block_size": 2,
-        "output_params": ["-crf", "28", "-preset", "slow", "-movflags", "+faststart"],
+        "output_params": ["-crf", "28", "-preset", "medium", "-movflags", "+faststart"],
     },
     ".gif": {
         "codec": "gif",

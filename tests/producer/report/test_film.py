@@ -18,14 +18,15 @@ from worker.contract.job import Configuration, EnvironmentSpec, Hyperparameters,
 from worker.contract.result import POLICY
 from worker.training.algorithm import build
 from worker.training.environment import TrainingEnvironment, make_for_job
+from worker.training.play import play, published
 from worker.training.policy import encode_policy
 
 PLAN = make_plan(
     [{}],
     [0, 1, 2],
-    name="pendulum",
+    name="lander",
     common=Configuration(
-        environment=EnvironmentSpec(id="Pendulum-v1"),
+        environment=EnvironmentSpec(id="LunarLanderContinuous-v3"),
         timesteps=1_000,
         trainer="fast",
         hyperparameters=Hyperparameters(policy_kwargs=PolicyKwargs(net_arch=(16,))),
@@ -46,47 +47,48 @@ def policy() -> bytes:
 def storage() -> Storage:
     storage = Storage()
     storage.put_plan(PLAN)
-    for job, score in zip(JOBS, (-900.0, -700.0, -800.0), strict=True):
+    for job, score in zip(JOBS, (-300.0, -100.0, -200.0), strict=True):
         storage.finish(job, [score] * 3)
     return storage
 
 
 def board(storage: Storage) -> Leaderboard:
-    (found,) = leaderboards([ProgressReader(storage.blobs, "pendulum", 120.0).read()])
+    (found,) = leaderboards([ProgressReader(storage.blobs, "lander", 120.0).read()])
     return found
 
 
 def test_the_report_holds_the_film_of_the_median_seed(storage: Storage, policy: bytes, tmp_path: Path) -> None:
-    done = storage.finish(MEDIAN, [-800.0] * 3)
+    done = storage.finish(MEDIAN, [-200.0] * 3)
     outcome = done.outcome.model_copy(update={"policy": storage.put_part(done, POLICY, policy)})
     storage.put_manifest(done.model_copy(update={"outcome": outcome}))
-    html = make_report(storage.session(), "pendulum")
+    html = make_report(storage.session(), "lander")
     url = html.partition('src="data:video/mp4;base64,')[2].partition('"')[0]
     (tmp_path / "leader.mp4").write_bytes(base64.b64decode(url))
     frames, seconds = imageio_ffmpeg.count_frames_and_secs(str(tmp_path / "leader.mp4"))
-    assert frames == EPISODES * 200
-    assert seconds == pytest.approx(EPISODES * 200 / 30, abs=0.2)
+    flown = [flight.length for flight in play(published(policy), EPISODES)]
+    assert frames == sum(flown)
+    assert seconds == pytest.approx(sum(flown) / 50, abs=0.2)
     assert f"common, seed 2 (the median of its 3 seeds, job {MEDIAN.id})" in html
-    assert f"tranquility play pendulum/{MEDIAN.id} --window" in html
+    assert f"tranquility play lander/{MEDIAN.id} --window" in html
 
 
 def test_what_is_not_installed_is_said(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(films, "worker_is_installed", lambda: False)
     with pytest.raises(NoFilm, match=r"pip install 'tranquility\[worker,video\]'"):
-        film(storage.blobs, "pendulum", board(storage))
+        film(storage.blobs, "lander", board(storage))
 
 
 def test_what_the_renderer_says_last_is_the_reason(storage: Storage) -> None:
     fails = (sys.executable, "-c", "import sys; sys.exit('the engine is cold')")
     with pytest.raises(NoFilm, match="the engine is cold"):
-        film(storage.blobs, "pendulum", board(storage), command=fails)
+        film(storage.blobs, "lander", board(storage), command=fails)
 
 
 def test_a_damaged_policy_leaves_a_report_without_a_film(storage: Storage) -> None:
-    policies = [blob.name for blob in storage.blobs.list(names.SWEEPS, "pendulum/results/") if POLICY in blob.name]
+    policies = [blob.name for blob in storage.blobs.list(names.SWEEPS, "lander/results/") if POLICY in blob.name]
     assert len(policies) == 3
     for name in policies:
         storage.blobs.put(names.SWEEPS, name, b"rotten")
-    html = make_report(storage.session(), "pendulum")
+    html = make_report(storage.session(), "lander")
     assert "is not what the manifest names (length and SHA-256)" in html
     assert "<video" not in html
