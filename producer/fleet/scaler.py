@@ -21,6 +21,7 @@ from worker.contract.errors import (
     Throttled,
 )
 from worker.contract.runtime import Event
+from worker.contract.settings import Durations
 
 
 class Audited(Protocol):
@@ -143,7 +144,7 @@ class Scaler:
             memory = report.memory
             for change in report.changes:
                 say(change)
-            if report.enough and not self._may_still_shrink(report):
+            if report.enough and not may_still_shrink(report.look, durations):
                 return report
             if not report.problem:
                 report = replace(report, problem=_waited_for(report))
@@ -156,19 +157,6 @@ class Scaler:
                 waiting = report.problem
                 say(waiting)
             runtime.wait(never, pause_s)
-
-    def _may_still_shrink(self, report: TickReport) -> bool:
-        """Return whether a VM that has just left the list may still be part of the capacity.
-
-        It flagged itself, deleted itself and is gone, and the capacity is more than what is listed: either it is yet to
-        be lowered, or new instances are yet to be listed. The next look tells.
-        """
-        look = report.look
-        if look is None or look.state.capacity <= len(look.state.instances):
-            return False
-        lately_s = self.session.durations.dead_after_s
-        flags = {**look.drain, **look.retire}
-        return any(age_s < lately_s and not look.listed(vm) for vm, age_s in flags.items())
 
     def _carry_out(self, report: TickReport, look: Look, actions: Sequence[Action]) -> TickReport:
         for action in actions:
@@ -268,6 +256,18 @@ def open_scaler(session: Session, audit: Callable[[Session], Audited] | None = N
 def ensure_capacity(session: Session, say: Callable[[str], None] = lambda _: None) -> TickReport:
     """Close an enqueue, a retry or a confirm (rule 10): see `Scaler.ensure_capacity`."""
     return open_scaler(session).ensure_capacity(say)
+
+
+def may_still_shrink(look: Look | None, durations: Durations) -> bool:
+    """Return whether a VM that has just left the list may still be part of the capacity.
+
+    It flagged itself, deleted itself and is gone, and the capacity is more than what is listed: either it is yet to be
+    lowered, or new instances are yet to be listed. The next look tells.
+    """
+    if look is None or look.state.capacity <= len(look.state.instances):
+        return False
+    flags = {**look.drain, **look.retire}
+    return any(age_s < durations.dead_after_s and not look.listed(vm) for vm, age_s in flags.items())
 
 
 def _changed(report: TickReport, sentence: str) -> TickReport:

@@ -240,7 +240,10 @@ class JobModel(JobCore):
         name = self.name(number)
         yield self._ends(world, number, hand, "failed", f"{name}'s training raises")
         if hand.fresh:  # the supervisor writes it, if the manifest still bears the nonce
-            killed = self.ledger.number(self.rules.failed(self.ledger[hand.mine], "killed", "out of memory"))
+            killed = self.ledger.ask(
+                ("killed", hand.mine),
+                lambda: self.ledger.number(self.rules.failed(self.ledger[hand.mine], "killed", "out of memory")),
+            )
             after, wrong = self.stored(world, killed, "end")
             yield Move(f"{name} is killed, and its supervisor says so", self.put_hand(after, number, IDLE), wrong=wrong)
 
