@@ -140,6 +140,11 @@ class MemoryQueue:
         with self._lock:
             self._entries[message_id] = replace(self._entries[message_id], visible_s=self._clock())
 
+    def drop(self, message_id: str) -> None:
+        """A message is gone, if it was there."""
+        with self._lock:
+            self._entries.pop(message_id, None)
+
     def _held(self, receipt: Receipt) -> _Entry:
         entry = self._entries.get(receipt.message_id)
         if entry is None or entry.pop_receipt != receipt.pop_receipt:

@@ -44,6 +44,8 @@ def tiny_job(sweep: str = "tiny", seed: int = 0, timesteps: int = 60, **hyperpar
 class TinyRun:
     """Every step is one number of a chain, and one replay row made from it."""
 
+    updates_per_step = 1
+
     def __init__(self, job: Job, pace: Callable[[], None]) -> None:
         self._job = job
         self._pace = pace
@@ -159,9 +161,10 @@ class TinyRun:
             python_gauss=None,
             action_space=_STREAM,
         )
-        shapes = expected_tensors(configuration, updated=self.step > 0)
+        updates = self.step * self.updates_per_step
+        shapes = expected_tensors(configuration, updated=updates > 0)
         return TrainingState(
-            counters=Counters(step=self.step, updates=self.step, episodes=0, rows=self.step),
+            counters=Counters(step=self.step, updates=updates, episodes=0, rows=self.step),
             tensors={name: np.full(shape, self.step, dtype=np.float32) for name, shape in shapes.items()},
             learning_rates=dict.fromkeys(optimizers(configuration), 3e-4),
             streams=RandomStreams(head, np.zeros(624, np.uint32), np.zeros(5056, np.uint8), words),

@@ -5,13 +5,8 @@ import sys
 import time
 from collections.abc import Iterator
 
-from tests.simulator.scenario import Scenario, SeededChooser, draw
+from tests.simulator.scenario import scenario_of
 from tests.simulator.world import Outcome, play
-
-
-def scenario_of(seed: int) -> Scenario:
-    """Return the scenario of a seed."""
-    return draw(SeededChooser(seed))
 
 
 def history(outcome: Outcome) -> Iterator[str]:

@@ -13,6 +13,7 @@ from producer.fleet.scaler import Scaler
 from producer.session import Session
 from producer.sweep import hold, lifecycle
 from producer.sweep.audit import audit
+from producer.sweep.confirm import confirm
 from producer.sweep.enqueue import enqueue
 from tests.fakes.sweeps import make_plan
 from tests.fakes.trainer import tiny_job
@@ -37,7 +38,8 @@ FRESHNESS_S, PULSE_AGE_S, CLEAR_DELAY_S, REST_S, INTERVAL_S = 1, 60, 20, 720, 20
 @lru_cache(maxsize=256)
 def sweep_plan(name: str, jobs: int, timesteps: int) -> Plan:
     """Return the plan of a sweep: one set, so many seeds."""
-    return make_plan([{}], range(jobs), name=name, common=tiny_job(timesteps=timesteps).configuration)
+    configuration = tiny_job(timesteps=timesteps).configuration
+    return make_plan([{}], range(jobs), name=name, common=configuration, budget_usd=1.0)
 
 
 class Laptop:
@@ -139,6 +141,18 @@ def _other(world: "World", which: int) -> Callable[[Session, Scaler], object]:
     return enqueue_command(sweep_plan(OTHER, 1 + which % 2, 60), world)
 
 
+def _confirm(world: "World", which: int) -> Callable[[Session, Scaler], object]:
+    def run(session: Session, scaler: Scaler) -> None:
+        confirm(session, MAIN, [0], 1 + which % 2, lambda _: True)
+        _closing(world, scaler)
+
+    return run
+
+
+def _budget(world: "World", which: int) -> Callable[[Session, Scaler], object]:
+    return lambda session, _: hold.pause(session, MAIN, kind="budget")
+
+
 def _pause(world: "World", which: int) -> Callable[[Session, Scaler], object]:
     return lambda session, _: hold.pause(session, MAIN)
 
@@ -206,6 +220,8 @@ COMMANDS: Final[dict[str, Command]] = {
     "enqueue again": _again,
     "enqueue more": _more,
     "enqueue other": _other,
+    "confirm": _confirm,
+    "budget": _budget,
     "pause": _pause,
     "resume": _resume,
     "cancel": _cancel,
@@ -235,7 +251,10 @@ def finish(world: "World") -> Callable[[Session, Scaler], object]:
                 hold.cancel(session, sweep)
             elif found is not None and found.hold.kind == "paused":
                 hold.resume(session, sweep)
-            enqueue(session, stored.plan, lambda _: True)
+            plan = stored.plan
+            if found is not None and found.hold.kind == "budget":
+                plan = plan.model_copy(update={"budget_usd": (plan.budget_usd or 0.0) + 1.0})
+            enqueue(session, plan, lambda _: True)
         session.control.resume_fleet()
         _closing(world, scaler)
 

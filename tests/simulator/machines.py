@@ -154,9 +154,9 @@ class SlotProcess:
 class Machine:
     """A VM."""
 
-    def __init__(self, world: "World", name: str, slots: int, *, fleet: bool = True, fingerprint: str = "cpu") -> None:
+    def __init__(self, world: "World", name: str, slots: int, *, fleet: bool = True) -> None:
         self.world, self.name = world, name
-        self.fingerprint = fingerprint
+        self.fingerprint = world.fingerprint
         self.release = world.release
         self.fleet = fleet
         self.alive = True
@@ -262,6 +262,8 @@ class Machine:
         self.world.tell(slot.client.name, f"ends with status {status}")
         if status != LEAVES:
             self._again(slot.number)
+        elif not self.fleet and not any(other.process.alive for other in self.slots.values()):
+            self.world.take_away(self)  # by somebody, as the retire service would
 
     def slot_died(self, slot: SlotProcess, how: Mapping[str, str]) -> None:
         """A slot's process was killed."""

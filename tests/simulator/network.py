@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Generic, Literal, TypeVar
 
-from tests.simulator.scenario import FATES, Fate, Scenario
+from tests.simulator.scenario import PASSING, Fate, Scenario
 from tests.simulator.scheduler import Process, Scheduler
 from worker.contract.errors import AccessDenied, FleetError, StorageUnavailable
 
@@ -21,6 +21,8 @@ TIMEOUT_S: Final = 0.35
 BACKOFF_S: Final = 0.05
 ATTEMPTS: Final = 4
 """PATIENCE's retry_total, and the first."""
+SLEEP_S: Final = 9.0
+"""From one request to the next: so long that the holder of a message loses it, and its successor commits."""
 LATE_S: Final = 12.0
 """A late request arrives at most so long after it was given up: three visibility timeouts."""
 
@@ -126,7 +128,9 @@ class Network:
                     self.applying = None
                 if fate == "crash after":
                     client.crash()
-                elif fate not in {"unanswered", "late"} and in_time:
+                elif fate == "sleep":
+                    client.process.pause(SLEEP_S)
+                if fate not in {"unanswered", "late", "crash after"} and in_time:
                     flight.answered = True
                     scheduler.ready(thread, self._way_back_s())
 
@@ -138,7 +142,7 @@ class Network:
         noise = self._scheduler.noise
         fate = self._fates.get((client.kind, self._counts[client.kind]))
         if fate is None and self._loss and noise is not None and noise.random() < self._loss:
-            fate = noise.choice(FATES[2:6])
+            fate = noise.choice(PASSING)
         if fate is not None:
             self.told(client.name, f"meets {fate!r} at its next request")
         return fate

@@ -7,13 +7,15 @@ from typing import Any, Final, Protocol
 
 from producer.fleet.look import ScaleSetState
 from tests.fakes.storage import MemoryBlobs
-from tests.simulator.network import Client
+from tests.simulator.network import ATTEMPTS, LATE_S, TIMEOUT_S, Client
 from tests.simulator.trainer import digest_of
 from worker.contract import names
-from worker.contract.base import canonical_json, sha256_hex
+from worker.contract.base import SCHEMA_VERSION, canonical_json, sha256_hex
 from worker.contract.manifest import TERMINAL
 
 NEVER: Final = float("-inf")
+LATEST_S: Final = 1.0 + LATE_S + ATTEMPTS * TIMEOUT_S
+"""How old a count may be by which a VM leaves."""
 Key = tuple[str, str]
 """Sweep and job."""
 
@@ -48,6 +50,7 @@ class KnownManifest:
     step: int
     named: Mapping[tuple[str, str], tuple[int, str]]
     """(container, name) → length and SHA-256 of every blob that it names."""
+    written_s: float
 
 
 @dataclass
@@ -55,9 +58,10 @@ class KnownMessage:
     """A message of the queue of jobs."""
 
     key: Key
-    text: str
+    """Empty where it is no job."""
     sent_s: float
     received_s: float = NEVER
+    deliveries: int = 0
 
 
 @dataclass
@@ -67,6 +71,7 @@ class KnownSweep:
     planned: frozenset[str] = frozenset()
     unplanned_s: dict[str, float] = field(default_factory=dict)
     hold: Mapping[str, Any] | None = None
+    hold_since_s: float = 0.0
     held_s: dict[str, float] = field(default_factory=dict)
     no_plan_s: float = float("inf")
     no_hold: bool = True
@@ -87,6 +92,12 @@ class Rules:
         """Nonce → who wrote it first."""
         self.messages: dict[str, KnownMessage] = {}
         self.clients: list[Client] = []
+        self.undisturbed = False
+        """Whether nothing goes wrong in this run: then no message is delivered twice."""
+        self._empty_s = 0.0
+        """When the queue was last empty."""
+        self._flags: dict[str, float] = {}
+        """VM → since when a flag of it stands."""
         self._terminal_s: dict[Key, float] = {}
         self._other_gone_s: dict[Key, float] = {}
         self._sweeps: dict[str, KnownSweep] = {}
@@ -111,6 +122,8 @@ class Rules:
         self.tell(client.name, f"put {container}/{name} ({len(body)} B)")
         if container == names.CHECKPOINTS:
             self._check_overwritten(client, container, name, body)
+        if container == names.CONTROL and name.startswith((names.DRAIN, names.RETIRE)):
+            self._flags.setdefault(name, self._now_s())
         if container != names.SWEEPS:
             return
         sweep, _, rest = name.partition("/")
@@ -127,6 +140,8 @@ class Rules:
     def blob_deleted(self, client: Client, container: str, name: str) -> None:
         """A blob that was there is gone."""
         self.tell(client.name, f"delete {container}/{name}")
+        if container == names.CONTROL:
+            self._flags.pop(name, None)
         if container not in {names.SWEEPS, names.CHECKPOINTS}:
             return
         sweep, _, rest = name.partition("/")
@@ -172,12 +187,15 @@ class Rules:
             status=content["status"],
             step=content["step"],
             named=_named(content),
+            written_s=self._now_s(),
         )
         self.tell(
             client.name, f"    = {after.status}, epoch {after.epoch}, nonce {after.nonce[-6:]}, step {after.step}"
         )
         self.manifests[key] = after
         writer = self.claimants.setdefault(after.nonce, client)
+        if before is None or after.nonce != before.nonce:
+            self._check_claim(client, key, before, after)
         if before is not None:
             self._check_transition(client, writer, key, before, after)
         elif after.epoch != 1:
@@ -188,6 +206,23 @@ class Rules:
             self._terminal_s[key] = float("inf")
         elif self._terminal_s.get(key) == float("inf"):
             self._terminal_s[key] = self._now_s()
+
+    def _check_claim(self, client: Client, key: Key, before: KnownManifest | None, after: KnownManifest) -> None:
+        who, job = client.name, key[1]
+        if before is not None and before.status == "running" and before.content["worker"] != who:
+            age_s = self._now_s() - before.written_s
+            if age_s < self.visibility_timeout_s:
+                self.breaks(who, f"took {job} from {before.content['worker']}, who wrote {age_s:.3f} s ago")
+        message = self.messages.get(after.content["message_id"])
+        if after.status != "running" or message is None:
+            return
+        vm = who.rpartition("/")[0]
+        for flag in (names.drain(vm), names.retire(vm)):
+            if self._flags.get(flag, float("inf")) < message.received_s:
+                self.breaks(who, f"claimed {job} on a VM that was flagged before it received the message")
+        sweep = self._sweeps.get(key[0])
+        if sweep and _covers(sweep.hold, job) and sweep.hold_since_s < message.received_s:
+            self.breaks(who, f"claimed {job}, which was on hold before the message was received")
 
     def _check_transition(
         self, client: Client, writer: Client, key: Key, before: KnownManifest, after: KnownManifest
@@ -271,7 +306,7 @@ class Rules:
         if sweep.hold is not None:
             for job in sweep.hold["jobs"] or [""]:
                 sweep.held_s[job] = self._now_s()
-        sweep.hold = hold
+        sweep.hold, sweep.hold_since_s = hold, self._now_s()
 
     def _excuse(self, key: Key, since_s: float) -> str:
         """Return what made the deletion of a message right at some time since then; empty where nothing did."""
@@ -281,7 +316,9 @@ class Rules:
             return "it had ended"
         if sweep.no_plan_s >= since_s or sweep.unplanned_s.get(job, NEVER) >= since_s or job not in sweep.planned:
             return "no plan named it"
-        if sweep.hold is not None and (not sweep.hold["jobs"] or job in sweep.hold["jobs"]):
+        if not job:
+            return "it is no job"
+        if _covers(sweep.hold, job):
             return "it is on hold"
         if max(sweep.held_s.get("", NEVER), sweep.held_s.get(job, NEVER)) >= since_s:
             return "it was on hold"
@@ -295,13 +332,21 @@ class Rules:
 
     def message_sent(self, client: Client, message_id: str, text: str) -> None:
         """A message was put."""
-        content = json.loads(text)
-        self.messages[message_id] = KnownMessage((content["sweep"], content["id"]), text, self._now_s())
-        self.tell(client.name, f"send {message_id} for {content['sweep']}/{content['id']}")
+        try:
+            content = json.loads(text)
+            key = (content["sweep"], content["id"]) if content["schema_version"] == SCHEMA_VERSION else ("", "")
+        except (ValueError, KeyError):
+            key = ("", "")
+        self.messages[message_id] = KnownMessage(key, self._now_s())
+        self.tell(client.name, f"send {message_id} for {'/'.join(key)}")
 
     def message_received(self, client: Client, message_id: str) -> None:
         """A message was received: whoever had it before has it no more."""
-        self.messages[message_id].received_s = self._now_s()
+        message = self.messages[message_id]
+        message.received_s = self._now_s()
+        message.deliveries += 1
+        if self.undisturbed and message.deliveries > 1:
+            self.breaks(client.name, f"received {message_id} again, though nothing had gone wrong")
         for other in self.clients:
             other.holds.discard(message_id)
         client.holds.add(message_id)
@@ -316,6 +361,7 @@ class Rules:
     def message_deleted(self, client: Client, message_id: str) -> None:
         """A message was deleted."""
         message = self.messages.pop(message_id)
+        self.forget_message(message_id)
         client.holds.discard(message_id)
         since_s = client.since_s if client.kind == "laptop" else message.received_s
         excuse = self._excuse(message.key, since_s)
@@ -324,11 +370,20 @@ class Rules:
         if not excuse:
             self.breaks(client.name, f"deleted the message of {message.key[1]}, which has not ended")
 
+    def forget_message(self, message_id: str) -> None:
+        """A message is gone."""
+        self.messages.pop(message_id, None)
+        if not self.messages:
+            self._empty_s = self._now_s()
+
     # ---- the set ---------------------------------------------------------------------------------------------------
 
     def before_deletion(self, client: Client, vms: Sequence[str]) -> None:
         """Instances are about to be deleted by name."""
         self.tell(client.name, f"delete instances {', '.join(vms)}")
+        retires = client.kind == "vm" and names.drain(vms[0]) not in self._flags
+        if retires and self.messages and self._now_s() - self._empty_s > LATEST_S:
+            self.breaks(client.name, f"retires, and the queue was not empty for {self._now_s() - self._empty_s:.1f} s")
         self._check_idle(client, vms)
 
     def before_patch(self, client: Client, state: ScaleSetState, capacity: int) -> None:
@@ -363,6 +418,10 @@ class Rules:
         self.tell(who, f"· {event} {' '.join(f'{key}={value}' for key, value in fields.items())}")
         if event in {"checkpoint.corrupt", "checkpoint.lost"}:
             self.breaks(who, f"{event}, and nothing ever damaged a checkpoint")
+
+
+def _covers(hold: Mapping[str, Any] | None, job: str) -> bool:
+    return hold is not None and (not hold["jobs"] or job in hold["jobs"])
 
 
 def _named(content: Mapping[str, Any]) -> dict[tuple[str, str], tuple[int, str]]:

@@ -8,11 +8,13 @@ from typing import Any, Final, Literal, Protocol, TypeVar
 T = TypeVar("T")
 
 FleetKind = Literal["slots", "fleet"]
-Fate = Literal["lost", "unanswered", "late", "slow", "denied", "crash before", "crash after"]
+Fate = Literal["lost", "unanswered", "late", "slow", "denied", "crash before", "crash after", "sleep"]
 """What becomes of one request: it never arrives; its answer never comes; it arrives long after it was given up; it
 takes long; it is refused as for a missing role; its sender is killed before it leaves, or right after it was carried
-out."""
-FATES: Final[tuple[Fate, ...]] = ("crash after", "crash before", "unanswered", "late", "lost", "slow", "denied")
+out, or does not run for a while from then on."""
+PASSING: Final[tuple[Fate, ...]] = ("unanswered", "late", "lost", "slow")
+"""Those that any request may meet where the network is bad."""
+FATES: Final[tuple[Fate, ...]] = ("crash after", "crash before", *PASSING, "denied", "sleep")
 
 
 class Chooser(Protocol):
@@ -84,6 +86,11 @@ class Scenario:
     lowers_late: bool = False
     """Whether Azure lowers the capacity only when a deleted VM is gone."""
 
+    @property
+    def undisturbed(self) -> bool:
+        """Return whether nothing goes wrong at all."""
+        return not self.mishaps and not self.requests and not self.loss and not self.sick_jobs
+
     def told(self) -> str:
         """Return this as Python, without what is as usual."""
         given = {one.name: getattr(self, one.name) for one in fields(self) if getattr(self, one.name) != one.default}
@@ -104,6 +111,9 @@ WORKERS: Final = (
     "partition",
     "show message",
     "duplicate message",
+    "junk message",
+    "newer message",
+    "other cpu",
 )
 USERS: Final = (
     "enqueue again",
@@ -113,6 +123,8 @@ USERS: Final = (
     "resume",
     "cancel jobs",
     "cancel",
+    "budget",
+    "confirm",
     "retry",
     "retry cancelled",
     "delete",
@@ -143,24 +155,32 @@ LENGTHS_S: Final = (0.5, 2.0, 4.5, 6.0, 10.0, 25.0, 60.0, 140.0)
 """From less than a heartbeat to beyond the visibility timeout (4 s), the reap limit (20 s) and all patience (120 s)."""
 
 
+def _whats(chooser: Chooser, every: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what may go wrong in one run: often only a few things, so that they come together more than once."""
+    kinds = chooser.item((0, 0, 2, 4))
+    return tuple(chooser.item(every) for _ in range(kinds)) or every
+
+
 def draw(chooser: Chooser) -> Scenario:
     """Draw a scenario."""
     kind: FleetKind = chooser.item(("slots", "slots", "fleet"))
     noisy = chooser.integer(0, 9) > 0
+    disturbed = chooser.integer(0, 15) > 0
     busy_s = 40 if kind == "slots" else 80
-    whats = WORKERS * 2 + USERS if kind == "slots" else WORKERS + USERS + FLEET * 2
+    whats = _whats(chooser, WORKERS * 2 + USERS if kind == "slots" else WORKERS + USERS + FLEET * 2)
+    watched = chooser.item((False, True))
     values: dict[str, Any] = {
         "jobs": chooser.integer(1, 4),
         "timesteps": chooser.item((60, 130, 230)),
         "machines": chooser.integer(1, 3),
         "slots": chooser.item((1, 1, 2)),
         "stride_s": chooser.item((0.2, 0.4)),
-        "sick_jobs": chooser.item((0, 0, 0, 1)),
-        "watched": chooser.item((False, True)),
-        "wake": True,
+        "sick_jobs": chooser.item((0, 0, 0, 1)) if disturbed else 0,
+        "watched": watched,
+        "wake": not watched or chooser.item((True, False)),
         "competitor": chooser.item((True, True, False)),
         "noise": chooser.integer(1, 10**9) if noisy else 0,
-        "loss": chooser.item((0.0, 0.01, 0.05, 0.2)) if noisy else 0.0,
+        "loss": chooser.item((0.0, 0.01, 0.05, 0.2)) if noisy and disturbed else 0.0,
         "lowers_late": chooser.item((False, True)),
     }
     mishaps = tuple(
@@ -172,7 +192,7 @@ def draw(chooser: Chooser) -> Scenario:
                     which=chooser.integer(0, 7),
                     seconds=chooser.item(LENGTHS_S),
                 )
-                for _ in range(chooser.integer(0, 8))
+                for _ in range(chooser.integer(0, 8) if disturbed else 0)
             ),
             key=lambda mishap: mishap.at_s,
         )
@@ -180,9 +200,14 @@ def draw(chooser: Chooser) -> Scenario:
     requests = tuple(
         RequestMishap(
             who=chooser.item(("slot", "slot", "slot", "vm", "laptop", "wake")),
-            number=chooser.integer(1, 150),
+            number=chooser.integer(1, 300),
             fate=chooser.item(FATES),
         )
-        for _ in range(chooser.integer(0, 4))
+        for _ in range(chooser.integer(0, 4) if disturbed else 0)
     )
     return Scenario(kind, mishaps=mishaps, requests=requests, **values)
+
+
+def scenario_of(seed: int) -> Scenario:
+    """Return the scenario of a seed."""
+    return draw(SeededChooser(seed))

@@ -52,6 +52,7 @@ DURATIONS: Final = Durations(
 )
 QUIET_S: Final = 2400.0
 """After the last mishap all must be done and gone within so long: the wake's rest, and what comes before and after."""
+NEWER: Final = '{"schema_version": 2}'
 MOST_WITNESSED: Final = 2
 """Deaths that count against a job, in one run: with three in a row it would be poisoned by right."""
 
@@ -93,10 +94,12 @@ class World:
         self.rules.machines = self
         self.rules.healthy = lambda job: job not in self.sick
         self.rules.visibility_timeout_s = DURATIONS.visibility_timeout_s
+        self.rules.undisturbed = scenario.undisturbed
         self.durations = DURATIONS
         self.target = actors.target(scenario.machines, scenario.slots)
         self.has_set = scenario.kind == "fleet"
         self.release = "r1"
+        self.fingerprint = "cpu"
         self.closed = False
         self.calm = False
         self.commands_failed = 0
@@ -109,6 +112,7 @@ class World:
         self._nonces = 0
         self._machines_made = 0
         self._unborn = 0
+        self._newer: list[str] = []
         self._witnessed = 0
         self.cloud.scale_set.booted = self._booted
         self.cloud.scale_set.killed = self._killed
@@ -247,6 +251,9 @@ class World:
         self.cloud.scale_set.faults.clear()
         self.cloud.scale_set.read_faults.clear()
         self._unborn = 0
+        for message_id in self._newer:  # done by the newer release
+            self.cloud.jobs.drop(message_id)
+            self.rules.forget_message(message_id)
         for machine in self.machines.values():
             machine.heal()
         for laptop in self.laptops:
@@ -305,8 +312,10 @@ class World:
         living = [machine for machine in self.machines.values() if machine.alive and not machine.dead_for_good]
         return living[which % len(living)] if living else None
 
-    def _go(self, machine: Machine) -> None:
-        """A machine is taken away."""
+    def take_away(self, machine: Machine) -> None:
+        """A machine goes, and where no scale set is in charge somebody puts another in its place."""
+        if not machine.alive or self.closed:
+            return
         if machine.name == "competitor":
             machine.die()
             self.scheduler.after(3.0, self._competitor_comes)
@@ -346,7 +355,7 @@ class World:
     def _evict(self, which: int, seconds: float) -> None:
         machine = self._some(which)
         if machine:
-            self._go(machine)
+            self.take_away(machine)
 
     def _evict_with_notice(self, which: int, seconds: float) -> None:
         machine = self._some(which)
@@ -367,12 +376,12 @@ class World:
             if other is not machine:
                 other.foreign_events.append(event)
 
-        self.scheduler.after(1.0 + 30 / SCALE, lambda: self._go(machine) if machine.alive else None)
+        self.scheduler.after(1.0 + 30 / SCALE, lambda: self.take_away(machine) if machine.alive else None)
 
     def _evict_all(self, which: int, seconds: float) -> None:
         for machine in list(self.machines.values()):
             if machine.alive and machine.name != "competitor":
-                self._go(machine)
+                self.take_away(machine)
 
     def _evict_all_with_notice(self, which: int, seconds: float) -> None:
         for machine in list(self.machines.values()):
@@ -426,8 +435,25 @@ class World:
         entries = list(self.cloud.jobs._entries.values())
         if entries:
             text = entries[which % len(entries)].text
-            receipt = self.cloud.jobs.send(text)
-            self.rules.message_sent(self._nobody(), receipt.message_id, text)
+            if text != NEWER:  # there is one at a time, so that it can be taken away
+                self._send(text)
+
+    def _junk_message(self, which: int, seconds: float) -> None:
+        """What was never a job."""
+        self._send("{" if which % 2 else '{"schema_version": 1}')
+
+    def _newer_message(self, which: int, seconds: float) -> None:
+        """A job of a release that is yet to come to these VMs."""
+        self._newer.append(self._send(NEWER))
+
+    def _send(self, text: str) -> str:
+        receipt = self.cloud.jobs.send(text)
+        self.rules.message_sent(self._nobody(), receipt.message_id, text)
+        return receipt.message_id
+
+    def _other_cpu(self, which: int, seconds: float) -> None:
+        """VMs that boot from now on compute otherwise: a resume there is not bit-exact."""
+        self.fingerprint = f"cpu {which}"
 
     def _nobody(self) -> Client:
         return Client("world", "laptop", self.processes[0], lambda: None)
