@@ -1,6 +1,7 @@
 """The commands of the data plane: arguments in, words and exit status out."""
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,7 +40,12 @@ def run(slot: SlotNumber = 0) -> None:
     from worker.contract.settings import WorkerSettings
     from worker.run import run_slot
 
-    raise typer.Exit(run_slot(WorkerSettings(), slot))
+    status = run_slot(WorkerSettings(), slot)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # All is written, and every thread that is left is a daemon. Unloading torch would take a second, and on a busy VM
+    # so long that the watchdog bites: systemd would start a slot again that has left in order.
+    os._exit(status)
 
 
 @app.command(epilog="Example: tranquility-worker events")

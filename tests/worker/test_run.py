@@ -4,12 +4,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from azure.core.credentials import TokenCredential
 
 from tests.fakes.clock import VirtualRuntime
 from tests.fakes.slot import World
-from worker.contract.settings import Durations
-from worker.run import _let_the_pulse_be_seen
+from worker.contract.control import Control
+from worker.contract.settings import Durations, Target, WorkerSettings
+from worker.run import _let_the_pulse_be_seen, assemble
 from worker.slot import Slot
+from worker.stop import StopRequest
 
 WAIT_S = Durations().first_receive_after_pulse_s
 
@@ -52,3 +55,18 @@ def test_the_note_of_the_boot_counts_and_is_not_written(world: World, slot: Slot
 def test_where_the_boot_left_no_note_the_slots_make_their_own(slot: Slot, tmp_path: Path) -> None:
     assert begins_at(slot, tmp_path / "absent") == 10_000 + WAIT_S
     assert (slot.runtime_directory / "first-pulse").exists()
+
+
+def test_what_a_slot_asks_only_to_show_that_it_lives_is_no_sign_that_its_job_moves(
+    storage: Target, credential: TokenCredential
+) -> None:
+    """A trainer that hangs would else be kept alive by the pulse of its own process."""
+    settings = WorkerSettings(target=Path("unused"), vm="vm1")
+    runtime = VirtualRuntime()
+    slot = assemble(settings, storage, credential, 0, runtime, StopRequest(runtime))
+    slot.liveness.without_sign_s()
+    runtime.advance(100.0)
+    Control(slot.presence_blobs).pulse(slot.name)
+    assert slot.liveness.without_sign_s() == 100.0
+    slot.control.pulse(slot.name)
+    assert slot.liveness.without_sign_s() == 0.0

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from azure.core.credentials import TokenCredential
 from azure.core.exceptions import AzureError, HttpResponseError
-from azure.core.pipeline import PipelineRequest, PipelineResponse
-from azure.core.pipeline.policies import SansIOHTTPPolicy
 from azure.core.pipeline.transport import RequestsTransport
 from azure.identity import CredentialUnavailableError, DefaultAzureCredential, ManagedIdentityCredential
 from azure.storage.blob import BlobServiceClient
@@ -36,20 +34,22 @@ PATIENCE: dict[str, Any] = {
 }
 
 
-class ResponseObserver(SansIOHTTPPolicy[Any, Any]):
-    """Calls back for every storage request that came back, failed or not: an outage must not look like a hang."""
+class ObservedTransport(RequestsTransport):  # type: ignore[misc]  # azure-core loads it by __getattr__: Any to mypy
+    """Calls back for every request that has come back, failed or not: an outage must not look like a hang.
 
-    def __init__(self, observed: Callable[[], None]) -> None:
-        super().__init__()
+    The clients of Storage take no policies of ours: azure-storage builds its pipeline itself.
+    """
+
+    def __init__(self, observed: Callable[[], None], **settings: Any) -> None:
+        super().__init__(**settings)
         self._observed = observed
 
-    def on_response(self, request: PipelineRequest[Any], response: PipelineResponse[Any, Any]) -> None:  # noqa: ARG002
-        """Count an answer."""
-        self._observed()
-
-    def on_exception(self, request: PipelineRequest[Any]) -> None:  # noqa: ARG002
-        """Count a failure."""
-        self._observed()
+    def send(self, request: Any, **options: Any) -> Any:
+        """Send once; the SDK's retries come here each time."""
+        try:
+            return super().send(request, **options)
+        finally:
+            self._observed()
 
 
 def credential(target: Target) -> TokenCredential:
@@ -103,19 +103,18 @@ def compute_client(target: Target, identity: TokenCredential) -> "ComputeManagem
 
 
 def _common(target: Target, observed: Callable[[], None] | None) -> dict[str, Any]:
-    policies = [ResponseObserver(observed)] if observed else []
-    return {"transport": _transport(target), "per_retry_policies": policies, **PATIENCE}
+    return {"transport": _transport(target, observed), **PATIENCE}
 
 
-def _transport(target: Target) -> RequestsTransport:
+def _transport(target: Target, observed: Callable[[], None] | None = None) -> RequestsTransport:
     """Return the HTTP layer. A local target has its own CA, and no proxy variable must come between."""
-    local = target.kind == "local"
-    return RequestsTransport(
-        connection_timeout=PATIENCE["connection_timeout"],
-        read_timeout=PATIENCE["read_timeout"],
-        connection_verify=str(target.ca_file) if target.ca_file else True,
-        use_env_settings=not local,
-    )
+    settings: dict[str, Any] = {
+        "connection_timeout": PATIENCE["connection_timeout"],
+        "read_timeout": PATIENCE["read_timeout"],
+        "connection_verify": str(target.ca_file) if target.ca_file else True,
+        "use_env_settings": target.kind != "local",
+    }
+    return ObservedTransport(observed, **settings) if observed else RequestsTransport(**settings)
 
 
 @contextmanager

@@ -27,6 +27,11 @@ NEVER = 2**62
 """Episodes between SB3's own log lines, which carry the clock."""
 
 
+def import_the_rest() -> None:
+    """Import what torch itself leaves until its first optimizer: seconds without a sign of progress, in mid-job."""
+    torch.optim.Adam([torch.zeros(1, requires_grad=True)])
+
+
 class SacRun:
     """A TrainingRun that trains with torch in this process."""
 
