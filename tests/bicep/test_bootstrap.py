@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 
+from tests.needs import missing
+
 PROGRAMS = Path(__file__).parents[2] / "bicep" / "cloud-init"
 PYTHON = f"cp{sys.version_info.major}{sys.version_info.minor}"
 UNIT = b"[Service]\nExecStart=/opt/tranquility/venv/bin/tiny\n"
@@ -30,7 +32,7 @@ def sha256(content: bytes) -> str:
 def bundled_pip() -> Path:
     spec = importlib.util.find_spec("ensurepip")
     if spec is None or spec.origin is None:
-        pytest.skip("this Python has no ensurepip, whose wheel of pip the test installs with")
+        missing("this Python has no ensurepip, whose wheel of pip the test installs with: Debian package python3-venv")
     (wheel,) = (Path(spec.origin).parent / "_bundled").glob("pip-*.whl")
     return wheel
 

@@ -4,13 +4,11 @@ The snapshots are scanned, not the sources: checkov's parser does not know user-
 """
 
 import json
-import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
+from tests.needs import program
 
 BICEP = Path(__file__).parents[2] / "bicep"
 CONFIG = BICEP / "checkov.yaml"
@@ -18,14 +16,12 @@ SCHEMA = "https://schema.management.azure.com/schemas/2019-04-01/deploymentTempl
 
 
 def test_the_scanner_finds_nothing_that_is_not_explained(tmp_path: Path) -> None:
-    program = os.environ.get("CHECKOV") or shutil.which("checkov")
-    if program is None:
-        pytest.skip("checkov is not installed: set $CHECKOV, or `pipx install checkov`")
+    scanner = program("checkov", "set $CHECKOV, or `pipx install checkov`", variable="CHECKOV")
     for path in [BICEP / "snapshots" / f"{name}.snapshot.json" for name in ("first", "mix", "nat", "no-wake")]:
         resources = json.loads(path.read_text())["predictedResources"]
         template = {"$schema": SCHEMA, "contentVersion": "1.0.0.0", "resources": resources}
         (tmp_path / f"{path.name.partition('.')[0]}.json").write_text(json.dumps(template, indent=1))
-    command = [program, "--directory", str(tmp_path), "--framework", "arm", "--skip-download", "--output", "json"]
+    command = [scanner, "--directory", str(tmp_path), "--framework", "arm", "--skip-download", "--output", "json"]
     done = subprocess.run([*command, "--config-file", str(CONFIG)], capture_output=True, text=True)
     report = json.loads(done.stdout)
     assert [(one["check_id"], one["check_name"], one["file_path"]) for one in report["results"]["failed_checks"]] == []

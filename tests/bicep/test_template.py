@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests.needs import unavailable
+
 REPOSITORY = Path(__file__).parents[2]
 BICEP = REPOSITORY / "bicep"
 SOURCES = sorted([BICEP / "main.bicep", *(BICEP / "modules").glob("*.bicep")])
@@ -64,7 +66,7 @@ def compiler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compiler]:
     """The running compiler."""
     program = find_compiler()
     if program is None:
-        pytest.skip("no Bicep compiler: set $BICEP, or install it as `bicep`")
+        unavailable("no Bicep compiler: set $BICEP, or install it as `bicep`")
     home = tmp_path_factory.mktemp("home")
     given = {"TRANQUILITY_SSH_PUBLIC_KEY": f"ssh-ed25519 {'A' * 64}", "TRANQUILITY_IMAGE_VERSION": "24.04.202608010"}
     environment = {**os.environ, **given, "HOME": str(home), "DOTNET_SYSTEM_GLOBALIZATION_INVARIANT": "1"}

@@ -1,12 +1,12 @@
 """The units as systemd itself judges them, and the directives that the protocol rests on."""
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.needs import program
 from worker.contract.settings import Durations
 from worker.exit_status import LEAVES, STOPPED
 from worker.vm.processes import TERM_S
@@ -47,10 +47,7 @@ def instance_of(name: str) -> str:
 
 @pytest.fixture
 def analyze() -> str:
-    program = shutil.which("systemd-analyze")
-    if program is None:
-        pytest.skip("systemd-analyze is not installed")
-    return program
+    return program("systemd-analyze", "Debian package systemd")
 
 
 @pytest.fixture
