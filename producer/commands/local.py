@@ -44,6 +44,12 @@ def up(
             help="Run the loop that scales the set. Without it only the wake does, as when a laptop is closed."
         ),
     ] = True,
+    machines: Annotated[
+        bool,
+        typer.Option(
+            "--machines", help="Boot systemd and the units of systemd/ on each instance. Linux, a checkout, root."
+        ),
+    ] = False,
 ) -> None:
     """Start Azurite, the emulated scale set, its wake and the loop that scales it; Ctrl-C ends all of it.
 
@@ -52,7 +58,7 @@ def up(
     from producer.emulator.local import LocalOptions, default_instances, local_fleet, scaling, wait_for_the_end
 
     console = Console()
-    options = LocalOptions(instances or default_instances(), slots, time_scale, notice)
+    options = LocalOptions(instances or default_instances(), slots, time_scale, notice, machines=machines)
     told = Told(console)
     stop_on_term()
     try:

@@ -25,13 +25,12 @@ from producer.emulator.deployment import Deployment
 from producer.emulator.errors import EmulatorError
 from producer.emulator.faults import Faults
 from producer.emulator.imds import VmMetadata, operator_app
-from producer.emulator.instance import Instance
+from producer.emulator.instance import Instance, Spec
 from producer.emulator.model import ScaleSetModel
 from producer.emulator.ports import RememberedPorts, bind_loopback
 from producer.emulator.serving import Endpoint, HttpHost
 from producer.emulator.states import Boot, Kill, Latencies, Problem, Vm
 from producer.emulator.tokens import DirectCredential, TokenAuthority
-from producer.emulator.units import InstanceSpec
 from producer.emulator.wake_runs import WakeHistory, WakeRuns, here
 from worker.contract.azure import blob_service, queue_service
 from worker.contract.runtime import RealRuntime
@@ -103,7 +102,7 @@ class LocalFleet:
         azurite_home: Path,
         data_dir: Path,
         deployment: Deployment,
-        build: Callable[[Machine], InstanceSpec],
+        build: Callable[[Machine], Spec],
         settings: FleetSettings | None = None,
         faults: Faults | None = None,
         chance: Random | None = None,

@@ -1,24 +1,37 @@
-"""An instance: the processes of one emulated VM, and the switch that cuts their power."""
+"""An instance: one emulated VM, and the switch that cuts its power.
+
+What it consists of is its spec's affair: a group of processes (`units.InstanceSpec`) or a machine that systemd boots in
+(`nspawn.spec.NspawnSpec`). Both are run by a supervisor, a program of the same manners.
+"""
 
 import contextlib
 import json
 import os
 import subprocess
-import sys
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import psutil
 
 from producer.emulator.errors import EmulatorError
-from producer.emulator.units import InstanceSpec
 
 KILL_TIMEOUT_S = 20.0
 EVENTS_KEPT = 1000
+
+
+class Spec(Protocol):
+    """What an instance consists of."""
+
+    @property
+    def supervisor(self) -> Sequence[str]:
+        """The command that runs it: see `producer.emulator.supervisor` for its input and output."""
+
+    def to_json(self) -> dict[str, Any]:
+        """What the supervisor is told of it."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +48,7 @@ class InstanceEvent:
 
 
 class Instance:
-    """The processes of one VM. Everything dies with `kill`, and with this process, however it ends."""
+    """One VM. Everything dies with `kill`, and with this process, however it ends."""
 
     def __init__(self, name: str, run_dir: Path, log_dir: Path, ended: Callable[[str], None] = lambda _: None) -> None:
         """`run_dir`, a folder that must not exist yet in a short path, goes with the instance; `log_dir` stays.
@@ -53,14 +66,14 @@ class Instance:
         self._supervisor: subprocess.Popen[str] | None = None
         self._reader = threading.Thread(target=self._read, name=f"instance-{name}", daemon=True)
 
-    def start(self, spec: InstanceSpec) -> None:
+    def start(self, spec: Spec) -> None:
         """Power on. Returns at once: the processes start by themselves."""
         self._run_dir.mkdir(parents=True)
         self._log_dir.mkdir(parents=True, exist_ok=True)
         path = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])])
         with (self._log_dir / "supervisor.log").open("ab") as log:
             self._supervisor = subprocess.Popen(
-                [sys.executable, "-P", "-m", "producer.emulator.supervisor"],
+                list(spec.supervisor),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -13,9 +13,11 @@ from producer.emulator.azurite import install, is_installed
 from producer.emulator.deployment import deployed
 from producer.emulator.errors import EmulatorError
 from producer.emulator.fleet import FleetSettings, LocalFleet, Machine
+from producer.emulator.instance import Spec
 from producer.emulator.machine import MachineImage, at_this_pace
+from producer.emulator.nspawn.image import NspawnImage
+from producer.emulator.nspawn.spec import why_not_here
 from producer.emulator.states import Latencies
-from producer.emulator.units import InstanceSpec
 from producer.fleet.scaler import TickReport, open_scaler
 from producer.session import HOME, LOCAL_TARGET, Session, open_session
 from producer.sweep.audit import audit
@@ -34,6 +36,8 @@ class LocalOptions:
     notice_s: float = 10.0
     """From an eviction notice to the end of the instance; 30 on Azure."""
     boot_s: float = 2.0
+    machines: bool = False
+    """Whether each instance is a machine that systemd boots in, and not a group of processes."""
     azurite: Path | None = None
     """Where Azurite is installed, where it is not where `azurite_home` looks."""
 
@@ -49,12 +53,14 @@ def local_fleet(options: LocalOptions, say: Callable[[str], None]) -> Iterator[t
 
     Raises EmulatorError, InputError.
     """
+    if options.machines and (reason := why_not_here()):
+        raise EmulatorError(f"Instances cannot be machines here: {reason}.")
     home = options.azurite or azurite_home(say)
     deployment = deployed(committed_snapshot(), options.instances, options.slots)
-    image = MachineImage(deployment.vm_target, options.time_scale)
+    image = (NspawnImage if options.machines else MachineImage)(deployment.vm_target, options.time_scale)
     fleet: LocalFleet
 
-    def build(machine: Machine) -> InstanceSpec:
+    def build(machine: Machine) -> Spec:
         return image.spec(machine, fleet.endpoints)
 
     latencies = Latencies(boot_s=options.boot_s, delete_s=1.0, notice_s=options.notice_s)

@@ -10,7 +10,6 @@ has one thread, so that PR_SET_PDEATHSIG, which follows the thread that forked, 
 
 import asyncio
 import contextlib
-import ctypes
 import functools
 import json
 import os
@@ -24,8 +23,7 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import Any
 
-import psutil
-
+from producer.emulator.ties import adopt_orphans, kill_everything, tie_to
 from producer.emulator.units import (
     NOT_EXECUTABLE,
     Circumstances,
@@ -35,10 +33,6 @@ from producer.emulator.units import (
     count_oom_kills,
     judge,
 )
-
-_PR_SET_PDEATHSIG = 1
-_PR_SET_CHILD_SUBREAPER = 36
-_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 Report = Callable[..., None]
 
@@ -237,7 +231,7 @@ class Supervisor:
                 env=environment | {"RUNTIME_DIRECTORY": str(self._run_dir)},
                 cwd=self._run_dir,
                 start_new_session=True,
-                preexec_fn=functools.partial(_tie_to, os.getpid()),  # noqa: PLW1509 - this process has one thread
+                preexec_fn=functools.partial(tie_to, os.getpid()),  # noqa: PLW1509 - this process has one thread
             )
         child.returncode = 0  # Popen must not wait for it: _reap does
         self._children[child.pid] = ended
@@ -295,27 +289,6 @@ async def _live(report: Report) -> Path | None:
     return run_dir
 
 
-def _kill_everything() -> None:
-    """SIGKILL all descendants until there is none. Linux hands orphans to us, as the nearest subreaper."""
-    this = psutil.Process()
-    while True:
-        for child in this.children(recursive=True):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                child.kill()
-        try:
-            os.waitpid(-1, 0)
-        except ChildProcessError:
-            return
-
-
-def _tie_to(parent: int) -> None:
-    """Run by a child before its program: on Linux it then dies when this process does."""
-    if _LIBC is not None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-
 def _signal(pid: int, number: signal.Signals, *, group: bool) -> None:
     if pid:
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -333,12 +306,11 @@ def main() -> None:
         with contextlib.suppress(BrokenPipeError):
             os.write(1, json.dumps({"event": event} | facts).encode() + b"\n")
 
-    if _LIBC is not None:
-        _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    adopt_orphans()
     try:
         run_dir = asyncio.run(_live(report))
     finally:
-        _kill_everything()
+        kill_everything()
     if run_dir is not None:
         shutil.rmtree(run_dir.parent, ignore_errors=True)
         with contextlib.suppress(OSError):

@@ -5,6 +5,7 @@ Standard library only: the supervisor of every instance imports it.
 
 import os
 import signal
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
@@ -45,6 +46,11 @@ class InstanceSpec:
     """Everything that runs on one instance."""
 
     processes: tuple[Process, ...]
+
+    @property
+    def supervisor(self) -> tuple[str, ...]:
+        """The program that stands in for systemd, and for the power switch."""
+        return (sys.executable, "-P", "-m", "producer.emulator.supervisor")
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON."""

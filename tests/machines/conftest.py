@@ -1,0 +1,67 @@
+"""Stories: what happens in machines while other tests run; each is told once, and all begin at once.
+
+Most of a story is waiting, for a watchdog or for a boot. So they run side by side, and tests look at what was told.
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from producer.emulator.nspawn.spec import why_not_here
+from producer.emulator.tokens import Identity
+from tests.machines import hang as hanging
+from tests.machines import life as living
+from tests.machines.hang import Hung
+from tests.machines.life import Life
+from tests.machines.machine import PACE, job
+from tests.needs import missing
+from tests.proof.herd import Herd
+
+STORIES: Final[dict[str, Callable[[Path, Path], Any]]] = {"hang": hanging.story, "life": living.story}
+
+
+def straight_run(folder: Path, identity: Identity) -> str:
+    """Train the job of all machines in one go, on this machine; return its digest."""
+    with Herd(folder, identity, PACE) as herd:
+        return herd.straight(job("straight"))
+
+
+@pytest.fixture(scope="session")
+def told(
+    request: pytest.FixtureRequest, azurite_home: Path, identity: Identity, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Future[Any]]]:
+    """The stories that are wanted by the tests of this run."""
+    reason = why_not_here()
+    if reason:
+        missing(reason)
+    wanted = {name for item in request.session.items for name in getattr(item, "fixturenames", ())}
+    with ThreadPoolExecutor(len(STORIES) + 1) as threads:
+        begun = {
+            name: threads.submit(story, azurite_home, tmp_path_factory.mktemp(name))
+            for name, story in STORIES.items()
+            if name in wanted
+        }
+        if "straight" in wanted:
+            begun["straight"] = threads.submit(straight_run, tmp_path_factory.mktemp("straight"), identity)
+        yield begun
+
+
+@pytest.fixture(scope="session")
+def straight(told: dict[str, Future[str]]) -> str:
+    """The digest of a run that nothing happened to."""
+    return told["straight"].result()
+
+
+@pytest.fixture(scope="session")
+def hang(told: dict[str, Future[dict[str, Hung]]]) -> dict[str, Hung]:
+    """What became of jobs whose slots hung."""
+    return told["hang"].result()
+
+
+@pytest.fixture(scope="session")
+def life(told: dict[str, Future[Life]]) -> Life:
+    """What became of a job to which everything happened."""
+    return told["life"].result()

@@ -1,0 +1,187 @@
+"""Machines as a test sees them: a fleet of them at the pace of tests, and what goes on in each."""
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from producer.emulator.deployment import deployed
+from producer.emulator.fleet import FleetSettings, LocalFleet, Machine
+from producer.emulator.instance import Instance, InstanceEvent, Spec
+from producer.emulator.nspawn.image import NspawnImage
+from producer.emulator.states import Latencies
+from producer.target.committed import committed_snapshot
+from tests.proof.real_processes import Account
+from worker.contract import azure
+from worker.contract.job import Configuration, EnvironmentSpec, Evaluation, Hyperparameters, Job, PolicyKwargs
+from worker.contract.manifest import Manifest
+from worker.contract.runtime import RealRuntime
+from worker.contract.settings import Durations
+
+PATIENCE_S: Final = 240.0
+LOOK_S: Final = 0.4
+PACE: Final = Durations.model_validate(
+    {
+        **Durations().scaled(1 / 60).model_dump(),
+        "commit_s": 0.3,
+        "first_receive_after_pulse_s": 0.1,
+        # Each look of the retire service is a Python of its own, which takes seconds.
+        "tick_s": 4.0,
+        # Importing torch makes no progress, and must not be taken for a hang.
+        "watchdog_s": 15.0,
+        # Nobody here is to be taken for dead or fruitless.
+        "dead_after_s": 600.0,
+        "boot_grace_s": 1500.0,
+        "fruitless_s": 3600.0,
+    }
+)
+CONFIGURATION: Final = Configuration(
+    environment=EnvironmentSpec(id="Pendulum-v1"),
+    timesteps=1_000,
+    trainer="fast",
+    hyperparameters=Hyperparameters(batch_size=128, learning_starts=100, policy_kwargs=PolicyKwargs(net_arch=(64, 64))),
+    evaluation=Evaluation(every=600, episodes=1, final_episodes=1),
+)
+"""A few seconds of training."""
+
+
+def job(sweep: str) -> Job:
+    """Return the one job of all machines; its digest does not depend on the name of its sweep."""
+    return Job.of(sweep, CONFIGURATION, 0)
+
+
+class Inside:
+    """A machine from within."""
+
+    def __init__(self, instance: Instance) -> None:
+        self.instance = instance
+        self._init = instance.pids["init"]
+
+    def __call__(self, *command: str, check: bool = True) -> str:
+        """Run a command as the machine's root and return its output."""
+        enter = ["nsenter", "--target", str(self._init), "--all"]
+        done = subprocess.run([*enter, *command], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        assert not check or done.returncode == 0, f"{' '.join(command)}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def show(self, unit: str, *properties: str) -> dict[str, str]:
+        """Return properties of a unit."""
+        lines = self("systemctl", "show", f"--property={','.join(properties)}", unit).splitlines()
+        return dict(line.split("=", 1) for line in lines)
+
+    def main_pid(self, unit: str) -> int:
+        """Return the main process of a unit, by its number out here."""
+        within = int(self.show(unit, "MainPID")["MainPID"])
+        namespace = Path(f"/proc/{self._init}/ns/pid").readlink()
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                numbers = (process / "status").read_text().partition("NSpid:")[2].partition("\n")[0].split()
+                if int(numbers[-1]) == within and (process / "ns" / "pid").readlink() == namespace:
+                    return int(process.name)
+            except (FileNotFoundError, ProcessLookupError, IndexError):
+                continue
+        raise AssertionError(f"{unit} has no process: {self('systemctl', 'status', unit, check=False)}")
+
+    def results(self, unit: str) -> list[str]:
+        """Return how each life of a unit that failed has ended, as systemd calls it."""
+        lines = self("journalctl", "--output=json", "--no-pager", f"--unit={unit}").splitlines()
+        entries = [json.loads(line) for line in lines]
+        return [entry["UNIT_RESULT"] for entry in entries if "UNIT_RESULT" in entry]
+
+    def journal(self) -> str:
+        """Return the last lines of the journal."""
+        return self("journalctl", "--no-pager", "--output=short-monotonic", "--lines=100", check=False)
+
+
+def slot_unit(worker: str) -> str:
+    """Return the unit of a worker VM/slot."""
+    return f"sweep-worker@{worker.partition('/')[2]}.service"
+
+
+@dataclass(frozen=True)
+class Machines:
+    """A running fleet whose instances are machines."""
+
+    fleet: LocalFleet
+    account: Account
+
+    def boot(self) -> Inside:
+        """Raise the capacity by one and return the new machine, booted, its slots ready."""
+        before = {vm.name for vm in self.fleet.model.vms()}
+        self.fleet.model.set_capacity(self.fleet.model.capacity + 1)
+        assert self.fleet.wait_for(lambda fleet: not set(fleet.instances) <= before, PATIENCE_S)
+        (new,) = (instance for name, instance in self.fleet.instances.items() if name not in before)
+        return booted(new)
+
+    def until(self, what: str, holds: Callable[[], bool]) -> None:
+        """Look until it holds. Raises AssertionError, with what the machines say, after minutes without."""
+        runtime = RealRuntime()
+        ends_s = runtime.monotonic() + PATIENCE_S
+        while not holds():
+            if runtime.monotonic() > ends_s:
+                said = [Inside(instance).journal() for instance in self.fleet.instances.values()]
+                raise AssertionError("\n".join([f"never within {PATIENCE_S:.0f} s: {what}", *said]))
+            runtime.wait(runtime.event(), LOOK_S)
+
+    def in_training(self, job: Job) -> str:
+        """Wait until a claim of the job has committed; return its worker."""
+
+        def committed() -> bool:
+            manifest = self.account.manifest(job)
+            return (
+                manifest is not None
+                and manifest.status == "running"
+                and manifest.attempts[-1].to_step > manifest.attempts[-1].from_step
+            )
+
+        self.until(f"{job.sweep} is committed", committed)
+        return self.manifest(job).worker
+
+    def manifest(self, job: Job) -> Manifest:
+        """Return the manifest of a job that was claimed."""
+        manifest = self.account.manifest(job)
+        assert manifest is not None
+        return manifest
+
+    def attempts(self, job: Job, count: int) -> None:
+        """Wait until so many claims of a job were made."""
+        self.until(f"{count} claims of {job.sweep}", lambda: len(self.manifest(job).attempts) >= count)
+
+    def done(self, job: Job) -> str:
+        """Wait until the job is done; return its digest."""
+        self.until(f"{job.sweep} ends", lambda: self.account.ended(job.sweep) == 1)
+        return self.account.digest(job)
+
+
+def booted(instance: Instance) -> Inside:
+    """Wait until a machine has booted."""
+
+    def up_or_off(events: tuple[InstanceEvent, ...]) -> bool:
+        return any(event.kind in {"ready", "off"} for event in events)
+
+    assert instance.wait_for(up_or_off, PATIENCE_S), instance.events[-1]
+    assert "init" in instance.pids, f"{instance.name} went off: see its console.log"
+    inside = Inside(instance)
+    state = inside("systemctl", "is-system-running", check=False).strip()
+    assert state == "running", f"{state}: {inside('systemctl', '--failed', check=False)}{inside.journal()}"
+    return inside
+
+
+@contextmanager
+def machines(azurite_home: Path, folder: Path, *, slots: int = 1) -> Iterator[Machines]:
+    """Run a fleet of machines without the wake and without a producer: tests change its capacity."""
+    deployment = replace(deployed(committed_snapshot(), max_instances=4, slots_per_instance=slots), wake=None)
+    image = NspawnImage(deployment.vm_target, time_scale=1 / 60, durations=PACE)
+    fleet: LocalFleet
+
+    def build(machine: Machine) -> Spec:
+        return image.spec(machine, fleet.endpoints)
+
+    settings = FleetSettings(Latencies(boot_s=0.1, delete_s=0.1, notice_s=30.0))
+    fleet = LocalFleet(azurite_home, folder, deployment, build, settings)
+    with fleet:
+        target = fleet.operator_target
+        yield Machines(fleet, Account(target, azure.credential(target)))
