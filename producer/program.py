@@ -10,7 +10,7 @@ from producer.fleet.scale_set import AzureScaleSet, Glances
 from producer.fleet.scaler import ensure_capacity
 from producer.session import Session, open_session
 from producer.sweep.audit import audit
-from worker.contract.errors import InputError, TranquilityError
+from worker.contract.errors import FleetDenied, InputError, TranquilityError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -26,8 +26,16 @@ def open_set(session: Session) -> Glances:
 
 
 def close_enqueue(session: Session, say: Callable[[str], None]) -> None:
-    """Raise the capacity to what was sent, and say what that does not cover (rule 10)."""
+    """Raise the capacity to what was sent, and say what that does not cover (rule 10).
+
+    Raises FleetDenied where this person may not raise, and nobody else is there to do it.
+    """
     report = ensure_capacity(session, say)
+    if report.denied and not report.enough and not session.target.wake:
+        raise FleetDenied(
+            f"{report.problem} The jobs are queued, and no wake runs here: somebody with the scaler's role has to call "
+            "tranquility scale --watch."
+        )
     for trouble in (report.held, report.refused, report.problem):
         if trouble and not report.enough:
             say(f"The set may be too small: {trouble}")

@@ -73,6 +73,7 @@ _ARM_RULES: Final[tuple[tuple[str, str, str], ...]] = (
     ("GET", f"{_DISKS}", f"{_DISKS}/read"),
     ("GET", f"{_INTERFACES}", f"{_INTERFACES}/read"),
     ("GET", f"{_ADDRESSES}", f"{_ADDRESSES}/read"),
+    ("GET", "Microsoft.Compute/locations/[^/]+/usages", "Microsoft.Compute/locations/usages/read"),
     ("GET", f"{_WORKFLOWS}/[^/]+", f"{_WORKFLOWS}/read"),
     ("GET", f"{_WORKFLOWS}/[^/]+/runs(/[^/]+)?", f"{_WORKFLOWS}/runs/read"),
 )

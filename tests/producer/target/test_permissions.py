@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +19,8 @@ from azure.storage.queue import QueueClient
 
 from producer.target.permissions import OF_THE_SUBSCRIPTION, OPERATIONS, Operation
 from producer.target.roles import BUILT_IN_ROLES, UNUSED_OF_BUILT_IN, Grant, grants_of, unmet
+from producer.target.tried import attempts
+from tests.fakes.producing import Storage
 from worker.contract.permissions import Need, Service, UnknownRequest, need_of_request
 
 SNAPSHOTS = Path(__file__).parents[3] / "bicep" / "snapshots"
@@ -280,6 +283,33 @@ def test_the_table_says_what_the_sdk_sends() -> None:
     for operation in OPERATIONS:
         if operation.call not in by_hand:
             assert operation.need == needs[operation.call], operation.call
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        *("GET disks", "GET networkInterfaces", "GET publicIPAddresses", "GET workflows", "GET workflows/runs"),
+        *("virtual_machine_scale_sets.get", "virtual_machine_scale_sets.begin_update"),
+        *("virtual_machine_scale_sets.begin_delete_instances", "virtual_machines.simulate_eviction"),
+    ],
+)
+def test_the_table_says_what_doctor_sends(call: str) -> None:
+    session = Storage().session()
+    session = replace(session, target=session.target.model_copy(update={"wake": "tranq-wake"}))
+    session.__dict__["compute"] = ComputeManagementClient(Token(), session.target.subscription_id, transport=Catch())
+    with pytest.raises(Seen) as caught:
+        attempts(session)[call]()
+    sent = caught.value.request
+    (operation,) = [one for one in OPERATIONS if (one.principal, one.call) == ("operator", call)]
+    assert need_of_request("arm", sent.method, urlsplit(sent.url).path, {}) == operation.need
+
+
+def test_the_quota_is_of_the_subscription() -> None:
+    client = ComputeManagementClient(Token(), "00000000-0000-0000-0000-000000000001", transport=Catch())
+    with pytest.raises(Seen) as caught:
+        list(client.usage.list("westeurope"))
+    need = need_of_request("arm", caught.value.request.method, urlsplit(caught.value.request.url).path, {})
+    assert need.any_of == (OF_THE_SUBSCRIPTION["usage.list"],)
 
 
 def test_the_table_says_what_the_wake_sends() -> None:

@@ -1,0 +1,49 @@
+"""Claims about how an enqueue ends: the tick that follows it, and what a person who may not scale is told."""
+
+from dataclasses import replace
+
+import pytest
+
+from producer import program
+from producer.fleet.look import Look, ScaleSetState
+from producer.fleet.memory import Memory
+from producer.fleet.reconcile import Standing
+from producer.fleet.scaler import TickReport
+from tests.fakes.producing import Storage
+from worker.contract.errors import FleetDenied
+
+DENIED = TickReport(
+    Memory(),
+    Look(0.0, ScaleSetState(0, '"1"'), 3),
+    Standing((), (), usable=0, needed=3),
+    problem="403 AuthorizationFailed: virtualMachineScaleSets/write",
+    denied=True,
+)
+
+
+def close(report: TickReport, wake: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """End an enqueue whose tick went like this; return what the person is told."""
+    session = Storage().session()
+    said: list[str] = []
+    monkeypatch.setattr(program, "ensure_capacity", lambda _session, _say: report)
+    program.close_enqueue(replace(session, target=session.target.model_copy(update={"wake": wake})), said.append)
+    return said
+
+
+def test_without_the_scalers_role_a_person_enqueues_all_the_same_where_a_wake_raises(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert close(DENIED, "tranq-wake", monkeypatch) == [f"The set may be too small: {DENIED.problem}"]
+
+
+def test_where_nobody_would_raise_the_refused_tick_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(FleetDenied, match="The jobs are queued, and no wake runs here"):
+        close(DENIED, "", monkeypatch)
+
+
+def test_a_tick_that_was_enough_is_not_spoken_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    enough = replace(DENIED, standing=Standing((), (), usable=3, needed=3))
+    assert close(enough, "tranq-wake", monkeypatch) == []
+    assert close(enough, "", monkeypatch) == [
+        "No wake runs here: VMs that are evicted are replaced only while `tranquility scale --watch` runs."
+    ]
