@@ -1,34 +1,36 @@
 """A program `az` that answers from a table and keeps what it was asked: the shapes are those of the real one's JSON."""
 
-import json
 import sys
-from collections.abc import Mapping, Sequence
+from ast import literal_eval
+from collections.abc import Mapping
 from dataclasses import dataclass
+from json import dumps, loads
 from pathlib import Path
 from typing import Any
 
+# Started hundreds of times: what it imports would cost more than what it does, so it imports nothing but `sys`.
 PROGRAM = """#!{python} -IS
-import json, pathlib, sys
-folder = pathlib.Path({folder!r})
+import sys
 asked = sys.argv[1:]
-files = {{}}
-for argument in asked:
-    if argument.startswith("@"):
-        files[argument] = json.loads(pathlib.Path(argument[1:]).read_text())
-with (folder / "asked.jsonl").open("a") as log:
-    log.write(json.dumps({{"asked": asked, "files": files}}) + "\\n")
-table = json.loads((folder / "answers.json").read_text())
-for number, answer in enumerate(table):
-    if all(word in asked if word[0] != "!" else word[1:] not in asked for word in answer["words"]):
-        if answer["once"]:
+files = {{word: open(word[1:]).read() for word in asked if word[0] == "@"}}
+with open({folder!r} + "/asked", "a") as log:
+    log.write(repr((asked, files)) + "\\n")
+with open({folder!r} + "/answers") as file:
+    table = eval(file.read())
+for number, (words, stdout, stderr, status, once) in enumerate(table):
+    if all(word in asked if word[0] != "!" else word[1:] not in asked for word in words):
+        if once:
             del table[number]
-            (folder / "answers.json").write_text(json.dumps(table))
-        sys.stderr.write(answer["stderr"])
-        sys.stdout.write("" if answer["json"] is None else json.dumps(answer["json"]))
-        raise SystemExit(answer["status"])
+            with open({folder!r} + "/answers", "w") as file:
+                file.write(repr(table))
+        sys.stderr.write(stderr)
+        sys.stdout.write(stdout)
+        raise SystemExit(status)
 sys.stderr.write("ERROR: (NotFound) the table has no answer to: az " + " ".join(asked))
 raise SystemExit(3)
 """
+Answer = tuple[list[str], str, str, int, bool]
+"""Words, standard output, standard error, exit status, and whether it is given only once."""
 
 
 @dataclass(frozen=True)
@@ -48,34 +50,32 @@ class FakeAz:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._table: list[dict[str, Any]] = []
         program = folder / "az"
         program.write_text(PROGRAM.format(python=sys.executable, folder=str(folder)))
         program.chmod(0o755)
-        self._write()
+        (folder / "answers").write_text("[]")
 
     def answer(self, *words: str, json: Any = None, once: bool = False) -> None:
         """Answer calls that have all these words (or, after `!`, have not); of several answers, the last given one."""
-        self._add(words, {"json": json, "stderr": "", "status": 0, "once": once})
+        self._add((list(words), "" if json is None else dumps(json), "", 0, once))
 
     def fail(self, *words: str, stderr: str, status: int = 1, once: bool = False) -> None:
         """Fail such calls with what az would write."""
-        self._add(words, {"json": None, "stderr": stderr, "status": status, "once": once})
+        self._add((list(words), "", stderr, status, once))
 
-    def _add(self, words: Sequence[str], answer: Mapping[str, Any]) -> None:
-        self._table = json.loads((self.folder / "answers.json").read_text())
-        self._table.insert(0, {"words": list(words), **answer})
-        self._write()
-
-    def _write(self) -> None:
-        (self.folder / "answers.json").write_text(json.dumps(self._table))
+    def _add(self, answer: Answer) -> None:
+        table: list[Answer] = literal_eval((self.folder / "answers").read_text())
+        (self.folder / "answers").write_text(repr([answer, *table]))
 
     @property
     def asked(self) -> list[Asked]:
         """Every call so far."""
-        log = self.folder / "asked.jsonl"
+        log = self.folder / "asked"
         lines = log.read_text().splitlines() if log.exists() else []
-        return [Asked(tuple(one["asked"]), one["files"]) for one in map(json.loads, lines)]
+        return [
+            Asked(tuple(words), {name: loads(text) for name, text in files.items()})
+            for words, files in map(literal_eval, lines)
+        ]
 
     def calls(self, *words: str) -> list[Asked]:
         """Return the calls that have all these words."""
