@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from tests.simulator.world import World
 
 MAIN, OTHER = "main", "other"
+AMPLE_USD: Final = 1e6
+A_SLOT_SECOND_USD: Final = 1.0
 FRESHNESS_S, PULSE_AGE_S, CLEAR_DELAY_S, REST_S, INTERVAL_S = 1, 60, 20, 720, 20.0
 """The wake's times, as all times are shrunk here."""
 
@@ -39,7 +41,7 @@ FRESHNESS_S, PULSE_AGE_S, CLEAR_DELAY_S, REST_S, INTERVAL_S = 1, 60, 20, 720, 20
 def sweep_plan(name: str, jobs: int, timesteps: int) -> Plan:
     """Return the plan of a sweep: one set, so many seeds."""
     configuration = tiny_job(timesteps=timesteps).configuration
-    return make_plan([{}], range(jobs), name=name, common=configuration, budget_usd=1.0)
+    return make_plan([{}], range(jobs), name=name, common=configuration, budget_usd=AMPLE_USD)
 
 
 class Laptop:
@@ -150,7 +152,8 @@ def _confirm(world: "World", which: int) -> Callable[[Session, Scaler], object]:
 
 
 def _budget(world: "World", which: int) -> Callable[[Session, Scaler], object]:
-    return lambda session, _: hold.pause(session, MAIN, kind="budget")
+    plan = sweep_plan(MAIN, world.planned_jobs, world.scenario.timesteps)
+    return enqueue_command(plan.model_copy(update={"budget_usd": 2.0 + 3.0 * which}), world)
 
 
 def _pause(world: "World", which: int) -> Callable[[Session, Scaler], object]:
@@ -251,10 +254,7 @@ def finish(world: "World") -> Callable[[Session, Scaler], object]:
                 hold.cancel(session, sweep)
             elif found is not None and found.hold.kind == "paused":
                 hold.resume(session, sweep)
-            plan = stored.plan
-            if found is not None and found.hold.kind == "budget":
-                plan = plan.model_copy(update={"budget_usd": (plan.budget_usd or 0.0) + 1.0})
-            enqueue(session, plan, lambda _: True)
+            enqueue(session, stored.plan.model_copy(update={"budget_usd": AMPLE_USD}), lambda _: True)
         session.control.resume_fleet()
         _closing(world, scaler)
 
@@ -370,4 +370,5 @@ def target(machines: int, slots: int) -> Target:
         queue_endpoint="https://queue",
         max_instances=machines,
         slots_per_instance=slots,
+        price_usd=A_SLOT_SECOND_USD * slots * 3600,
     )

@@ -49,6 +49,7 @@ DURATIONS: Final = Durations(
     retry_base_s=15 / SCALE,
     retry_max_s=900 / SCALE,
     flag_lifetime_s=86_400 / SCALE,
+    budget_look_s=60 / SCALE,
 )
 QUIET_S: Final = 2400.0
 """After the last mishap all must be done and gone within so long: the wake's rest, and what comes before and after."""
