@@ -2,13 +2,11 @@
 
 from collections.abc import Mapping
 
-import numpy as np
-
 from worker.contract import names
 from worker.contract.base import sha256_hex
 from worker.contract.manifest import BlobRef, Manifest, Outcome
 from worker.contract.records import BlobStore
-from worker.contract.result import CURVE, MODEL, POLICY, RESULT, PeriodicEvaluation, Result
+from worker.contract.result import CURVE, EPISODES, MODEL, POLICY, RESULT, PeriodicEvaluation, Result
 from worker.training_run import FinishedRun
 
 
@@ -22,12 +20,7 @@ def result_of(manifest: Manifest, finished: FinishedRun, fingerprint: Mapping[st
         returns=finished.evaluation.returns,
         lengths=finished.evaluation.lengths,
         evaluations=[
-            PeriodicEvaluation(
-                step=row.step,
-                mean=float(np.mean(row.returns)),
-                std=float(np.std(row.returns)),
-                episodes=len(row.returns),
-            )
+            PeriodicEvaluation(step=row.step, returns=row.returns, lengths=row.lengths)
             for row in finished.curve.evaluations
         ],
         fingerprint=fingerprint,
@@ -42,6 +35,7 @@ def parts_of(result: Result, finished: FinishedRun) -> dict[str, bytes]:
         CURVE: finished.curve.to_csv().encode(),
         MODEL: finished.model_zip,
         POLICY: finished.policy,
+        EPISODES: finished.episode_log,
     }
 
 
@@ -56,6 +50,7 @@ def publish(blobs: BlobStore, manifest: Manifest, finished: FinishedRun, fingerp
         curve=references[CURVE],
         model=references[MODEL],
         policy=references[POLICY],
+        episodes=references[EPISODES],
         score=finished.summary,
     )
 

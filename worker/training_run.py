@@ -40,6 +40,8 @@ class FinishedRun:
     """For people: `stable_baselines3.SAC.load` opens it. tranquility itself never reads it."""
     policy: bytes
     """The policy's weights as safetensors, for `play`."""
+    episode_log: bytes
+    """Return and length of the training episodes, as CSV (`worker.snapshot.episodes`)."""
 
 
 class Boundary(Protocol):

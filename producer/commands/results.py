@@ -23,6 +23,7 @@ from producer.results.progress import ProgressReader
 from producer.results.screen import Size, screen
 from producer.results.watch import Watcher, open_watcher, watch
 from producer.results.words import plural
+from producer.results.zoo import export_zoo
 from producer.session import Session
 from worker.contract.errors import InputError
 
@@ -192,17 +193,21 @@ class Look:
             Path | None,
             typer.Option(metavar="FILE", help="Write all curves, one line a step.", show_default=False),
         ] = None,
+        zoo: Annotated[
+            Path | None,
+            typer.Option(metavar="DIR", help="Write models and runs as rl-baselines3-zoo does.", show_default=False),
+        ] = None,
         follow: Annotated[
             bool, typer.Option("--follow", "-f", help="Keep the event files in step until the sweep has ended.")
         ] = False,
         target: TargetFile = None,
     ) -> None:
-        """Write a sweep's learning curves for other tools.
+        """Write a sweep's learning curves, and its models, for other tools.
 
         Example: tranquility export lunar --tensorboard runs/tb --follow
         """
-        if tensorboard is None and csv is None:
-            raise InputError("Say what to write: --tensorboard DIR, or --csv FILE.")
+        if tensorboard is None and csv is None and zoo is None:
+            raise InputError("Say what to write: --tensorboard DIR, --csv FILE, or --zoo DIR.")
         if follow and tensorboard is None:
             raise InputError("--follow goes with --tensorboard DIR.")
         session = self._open_session(target)
@@ -212,6 +217,12 @@ class Look:
             text, problems = curves_csv(session.blobs, reader.read())
             write_whole(csv, text.encode())
             typer.echo(f"Wrote {csv}.")
+        if zoo is not None:
+            exported = export_zoo(session.blobs, reader.read(), zoo)
+            problems += exported.problems
+            typer.echo(f"Wrote {plural(exported.experiments, 'experiment')} to {zoo}.")
+            if exported.command:
+                typer.echo(f"The best plays with: {exported.command}")
         if tensorboard is not None:
             problems += self._tensorboard(session, reader, tensorboard, follow=follow)
         _report(problems)

@@ -18,10 +18,10 @@ from worker.contract.base import sha256_hex
 from worker.contract.errors import InputError, TranquilityError
 from worker.contract.manifest import BlobRef, Manifest, Outcome
 from worker.contract.records import BlobStore
-from worker.contract.result import CURVE, MODEL, POLICY, RESULT, Result
+from worker.contract.result import CURVE, EPISODES, MODEL, POLICY, RESULT, Result
 
-Part = Literal["result", "curve", "model", "policy"]
-FILES: dict[Part, str] = {"result": RESULT, "curve": CURVE, "model": MODEL, "policy": POLICY}
+Part = Literal["result", "curve", "model", "policy", "episodes"]
+FILES: dict[Part, str] = {"result": RESULT, "curve": CURVE, "model": MODEL, "policy": POLICY, "episodes": EPISODES}
 READERS = 8
 """Jobs read at the same time."""
 
@@ -96,7 +96,7 @@ class Downloaded:
 
 
 def download(blobs: BlobStore, sweep: SweepProgress, folder: Path) -> Downloaded:
-    """Fetch result, curve, model and policy of every finished job into `folder`; again called, only what is missing.
+    """Fetch all parts of the result of every finished job into `folder`; again called, only what is missing.
 
     What is damaged is reported and the rest fetched all the same.
 

@@ -13,7 +13,7 @@ from worker.contract.base import sha256_hex
 from worker.contract.job import Configuration, EnvironmentSpec, Job, job_id
 from worker.contract.manifest import Attempt, BlobRef, Ended, Manifest, Outcome, TrailPoint
 from worker.contract.plan import Plan, PlannedJob, PlannedSet, resolve
-from worker.contract.result import CURVE, MODEL, POLICY, RESULT, PeriodicEvaluation, Result
+from worker.contract.result import CURVE, EPISODES, MODEL, POLICY, RESULT, PeriodicEvaluation, Result
 from worker.contract.runtime import RealRuntime
 from worker.contract.settings import Durations, Target
 
@@ -144,7 +144,7 @@ class Storage:
             updates=steps - 100,
             returns=returns,
             lengths=[300] * len(returns),
-            evaluations=[PeriodicEvaluation(step=steps // 2, mean=10.0, std=5.0, episodes=10)],
+            evaluations=[PeriodicEvaluation(step=steps // 2, returns=(5.0, 15.0), lengths=(90, 110))],
             fingerprint={"cpu": "AMD EPYC 9V45", "torch": "2.13.0"},
             state_digest="0" * 64,
         )
@@ -153,6 +153,7 @@ class Storage:
             curve=self.put_part(done, CURVE, curve.encode()),
             model=self.put_part(done, MODEL, b"PK model of " + job.id.encode()),
             policy=self.put_part(done, POLICY, b"policy of " + job.id.encode()),
+            episodes=self.put_part(done, EPISODES, b"step,return,length\n100,-180.500000,100\n300,20.000000,200\n"),
             score=result.score,
         )
         done = done.model_copy(update={"outcome": outcome})

@@ -11,6 +11,7 @@ from worker.contract.manifest import PartialEvaluation
 from worker.contract.score import summarise
 from worker.slot import Trainers
 from worker.snapshot.curve import Curve, EvaluationRow
+from worker.snapshot.episodes import episodes_csv
 from worker.snapshot.random_streams import Pcg64, RandomStreams, StreamsHead
 from worker.snapshot.replay_rows import ReplayRows
 from worker.snapshot.training_state import (
@@ -147,6 +148,7 @@ class TinyRun:
             state_digest=digest,
             model_zip=b"a model for people",
             policy=b"a policy",
+            episode_log=episodes_csv(self._rows(self._first)),
         )
 
     def _state(self) -> TrainingState:

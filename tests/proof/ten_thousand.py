@@ -126,7 +126,9 @@ def requests(session: Session) -> dict[str, int]:
     )
     glances = Glances(AzureScaleSet(session.compute, session.target), session.runtime, session.durations.tick_s)
     watcher = open_watcher(counted, "large", glances)
+    started = time.perf_counter()
     view = watcher.look()
+    print(f"first look: {time.perf_counter() - started:.2f} s, {count} requests", file=sys.stderr)
     found = {"first look of status and watch": count}
     count = 0
     watcher.look(view)
@@ -142,11 +144,14 @@ def measure(jobs: int, times: int) -> dict[str, object]:
         Path("large.yaml").write_text(SWEEP.format(sets=jobs // SEEDS - 1))
         plan = plan_file(Path("large.yaml")).plan
         with local_fleet(LocalOptions(instances=1), lambda _line: None) as (_, session):
+            started = time.perf_counter()
             store(session, plan)
+            print(f"stored in {time.perf_counter() - started:.1f} s", file=sys.stderr)
             found: dict[str, object] = {"jobs": len(plan.jobs), "plan_bytes": len(plan.canonical())}
             found["requests"] = requests(session)
             for name, arguments in COMMANDS.items():
                 seconds, computed = zip(*(timed(arguments) for _ in range(times)), strict=True)
+                print(f"{name}: {seconds} s, of which computing {computed} s", file=sys.stderr)
                 found[name] = {
                     "seconds": round(statistics.median(seconds), 2),
                     "lowest": round(min(seconds), 2),

@@ -117,6 +117,8 @@ class Outcome(Frozen):
     """SB3's model.zip: for people; never read by this code."""
     policy: BlobRef | None = None
     """The policy's weights as raw arrays: what `play` reads."""
+    episodes: BlobRef | None = None
+    """Return and length of every training episode that the replay buffer still held whole at the end."""
     score: EvaluationSummary | None = None
     """Of the final evaluation: it rides in listings, so that a leaderboard reads no results."""
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, Self
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from worker.contract.base import SCHEMA_VERSION, Frozen, Sha256
@@ -15,6 +16,7 @@ RESULT = "result.json"
 CURVE = "curve.csv"
 MODEL = "model.zip"
 POLICY = "policy.safetensors"
+EPISODES = "episodes.csv"
 """The parts of a result: the `what` of `names.result`, and the file names of a download."""
 
 
@@ -22,9 +24,14 @@ class PeriodicEvaluation(Frozen):
     """One evaluation during training, of the policy as it stood at `step`."""
 
     step: Annotated[int, Field(ge=0)]
-    mean: float
-    std: float
-    episodes: Annotated[int, Field(ge=1)]
+    returns: Annotated[tuple[float, ...], Field(min_length=1)]
+    lengths: tuple[Annotated[int, Field(ge=1)], ...]
+    """Steps of each episode."""
+
+    @property
+    def mean(self) -> float:
+        """Return the mean return."""
+        return float(np.mean(self.returns))
 
 
 class FinalEvaluation(Frozen):

@@ -13,6 +13,7 @@ from worker.contract.job import Job
 from worker.contract.manifest import PartialEvaluation
 from worker.contract.score import summarise
 from worker.snapshot.curve import Curve, EvaluationRow
+from worker.snapshot.episodes import episodes_csv
 from worker.snapshot.replay_rows import ReplayRows
 from worker.snapshot.training_state import TrainingState
 from worker.training.algorithm import build
@@ -192,6 +193,7 @@ class SacRun:
             state_digest=state_digest(snapshot.state, snapshot.rows),
             model_zip=_model_zip(model),
             policy=encode_policy(model, self._job),
+            episode_log=episodes_csv(snapshot.rows),
         )
 
 

@@ -154,8 +154,8 @@ def test_there_is_no_best_configuration_without_a_result() -> None:
 
 
 def test_a_download_says_what_came_and_fails_where_a_part_is_damaged(storage: Storage, tmp_path: Path) -> None:
-    assert "20 files fetched." in ok(storage, "results", "lunar", "--download", str(tmp_path))
-    assert "0 files fetched; 20 files were there" in ok(storage, "results", "lunar", "--download", str(tmp_path))
+    assert "25 files fetched." in ok(storage, "results", "lunar", "--download", str(tmp_path))
+    assert "0 files fetched; 25 files were there" in ok(storage, "results", "lunar", "--download", str(tmp_path))
     blob = next(storage.blobs.list(names.SWEEPS, f"lunar/results/{JOBS[0].id}/"))
     storage.blobs.put(names.SWEEPS, blob.name, b"rotten")
     fresh = call(storage, "results", "lunar", "--download", str(tmp_path / "fresh"))
@@ -166,7 +166,7 @@ def test_a_download_says_what_came_and_fails_where_a_part_is_damaged(storage: St
 def test_json_on_stdout_stays_json_while_downloading(storage: Storage, tmp_path: Path) -> None:
     result = call(storage, "results", "lunar", "--json", "--download", str(tmp_path))
     assert json.loads(result.stdout)["sweeps"] == ["lunar"]
-    assert "20 files fetched." in result.stderr
+    assert "25 files fetched." in result.stderr
 
 
 # ---- logs, export, cost ----------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from tests.fakes.sweeps import Storage, episodes, make_plan, running
 from worker.contract import names
 from worker.contract.errors import InputError
 from worker.contract.manifest import Manifest
-from worker.contract.result import CURVE, MODEL, POLICY, RESULT, Result
+from worker.contract.result import CURVE, EPISODES, MODEL, POLICY, RESULT, Result
 
 PLAN = make_plan([{"tau": 0.01}, {"tau": 0.02}], seeds=[0, 1])
 JOBS = tuple(PLAN.all_jobs())
@@ -36,9 +36,9 @@ def progress(storage: Storage) -> SweepProgress:
 
 def test_a_download_has_every_part_of_every_finished_job(storage: Storage, done: Manifest, tmp_path: Path) -> None:
     found = download(storage.blobs, progress(storage), tmp_path)
-    assert (found.written, found.kept, found.problems) == (8, 0, ())
+    assert (found.written, found.kept, found.problems) == (10, 0, ())
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()) == sorted(
-        f"0000-tau=0.01/seed-{seed}/{part}" for seed in (0, 1) for part in (RESULT, CURVE, MODEL, POLICY)
+        f"0000-tau=0.01/seed-{seed}/{part}" for seed in (0, 1) for part in (RESULT, CURVE, MODEL, POLICY, EPISODES)
     )
     model = (tmp_path / "0000-tau=0.01" / "seed-0" / MODEL).read_bytes()
     assert model == b"PK model of " + JOBS[0].id.encode()
@@ -54,7 +54,7 @@ def test_a_second_download_fetches_only_what_is_missing_or_damaged(
     (folder / MODEL).unlink()
     (folder / CURVE).write_bytes((folder / CURVE).read_bytes()[:-1] + b"!")
     found = download(storage.blobs, progress(storage), tmp_path)
-    assert (found.written, found.kept) == (2, 6)
+    assert (found.written, found.kept) == (2, 8)
     assert (folder / CURVE).read_bytes().endswith(b"10.0\n")
 
 
@@ -68,7 +68,7 @@ def test_a_damaged_part_never_reaches_the_disk_and_the_rest_does(
     else:
         storage.blobs.put(names.SWEEPS, done.outcome.model.name, damage)
     found = download(storage.blobs, progress(storage), tmp_path)
-    assert found.written == 7
+    assert found.written == 9
     (problem,) = found.problems
     assert JOBS[0].id in problem
     assert done.outcome.model.name in problem
