@@ -88,7 +88,7 @@ class SlotProcess:
 
     def __init__(self, machine: "Machine", number: int) -> None:
         world, self._machine, self.number = machine.world, machine, number
-        self.hung = False
+        self.hung = self.hanging = False
         self.fed_s = world.now_s
         name = f"{machine.name}/{number}"
         self.process = world.process(name, booted_s=machine.booted_s, skew_s=machine.skew_s)
@@ -97,7 +97,7 @@ class SlotProcess:
         liveness = Liveness(self.runtime)
         self.client.observed = liveness.request_returned
         book = LogBook()
-        pace = Pace(world.scheduler.sleep, world.scenario.stride_s, lambda: self.hung)
+        pace = Pace(world.scheduler.sleep, world.scenario.stride_s, self._hangs)
         train = trainers(pace, world.sick_from, machine.fingerprint)
         self.slot = Slot(
             vm=machine.name,
@@ -129,6 +129,21 @@ class SlotProcess:
         """Ask it to stop, as `systemctl stop` does."""
         if self.process.alive:
             self.slot.stop.ask("stopped")
+
+    def _hangs(self) -> bool:
+        """Return whether the trainer, who asks, makes nothing any more; the first time its end is awaited."""
+        if self.hung and not self.hanging:
+            self.hanging = True
+            durations = self._machine.world.durations
+            limit_s = 3 * durations.watchdog_s + durations.pulse_s
+            self._machine.world.scheduler.after(limit_s, lambda: self._must_have_ended(limit_s))
+        return self.hung
+
+    def _must_have_ended(self, limit_s: float) -> None:
+        world = self._machine.world
+        runs = self._machine.alive and self.process.alive and not self.process.paused
+        if runs and not world.closed and world.now_s > self._machine.excused_until_s:
+            world.rules.breaks(self.client.name, f"hangs for {limit_s:.1f} s, and its watchdog is fed")
 
     def feed(self) -> None:
         self.fed_s = self._machine.world.now_s
@@ -232,18 +247,6 @@ class Machine:
         if slot is None or not slot.works_on():
             return
         slot.hung = True
-        limit_s = 3 * self.world.durations.watchdog_s + self.world.durations.pulse_s
-
-        def check() -> None:
-            if (
-                self.alive
-                and slot.process.alive
-                and not slot.process.paused
-                and self.world.now_s > self.excused_until_s
-            ):
-                self.world.rules.breaks(slot.client.name, f"hangs for {limit_s:.1f} s, and its watchdog is fed")
-
-        self.world.scheduler.after(limit_s, check)
 
     def works_on(self) -> str:
         if not self.alive or self.dead_for_good or self.world.now_s < self.excused_until_s:
