@@ -27,7 +27,6 @@ from worker.contract.manifest import (
 
 FAILURES_UNTIL_POISON: Final = 3
 CLAIMS_UNTIL_POISON: Final = 20
-DELIVERIES_UNTIL_POISON: Final = 20
 
 IN_ORDER: Final = frozenset({"evicted", "stopped", "drained", "held"})
 """How a claim ends that is given back: it says nothing about the job."""
@@ -86,7 +85,6 @@ Decision = Claim | Hide | Discard | Bury | End
 
 def on_message(
     message_id: str,
-    dequeue_count: int,
     seen: Seen | None,
     *,
     planned: bool,
@@ -99,7 +97,7 @@ def on_message(
     `planned` is looked at only where there is no manifest; `hold` is the hold that covers this job, if any.
     """
     if seen is None:
-        return _on_first_message(dequeue_count, planned=planned, hold=hold)
+        return _on_first_message(planned=planned, hold=hold)
     manifest = seen.manifest
     if manifest.status == "poisoned" and manifest.message_id == message_id:
         return Bury(manifest.outcome.reason)
@@ -120,13 +118,12 @@ def on_message(
     return Claim()
 
 
-def _on_first_message(dequeue_count: int, *, planned: bool, hold: Hold | None) -> Decision:
+def _on_first_message(*, planned: bool, hold: Hold | None) -> Decision:
+    # However often it was delivered: a storage that refused every claim says nothing about the job.
     if not planned:
         return Discard("no plan names this job")
     if hold is not None:
         return Discard(f"the sweep is {hold.kind}")
-    if dequeue_count >= DELIVERIES_UNTIL_POISON:
-        return End("poisoned", f"delivered {dequeue_count} times, and never came so far as to be claimed")
     return Claim()
 
 
@@ -276,9 +273,9 @@ def _episodes(evaluation: PartialEvaluation | None) -> int:
 def given_back(manifest: Manifest, ended: Ended, reason: str = "") -> Manifest:
     """Return the manifest of a job that is released for the next claim, by a stop or an error not its own."""
     counts = manifest.counts
-    if ended in IN_ORDER:
+    if ended == "storage" or ended in IN_ORDER:
         counts = counts.model_copy(update={"claims_without_progress": max(0, counts.claims_without_progress - 1)})
-    elif ended == "storage":
+    if ended == "storage":
         counts = counts.model_copy(update={"storage_failures": counts.storage_failures + 1})
     return closed(manifest, ended, reason).model_copy(update={"status": "released", "counts": counts})
 

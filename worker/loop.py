@@ -107,7 +107,6 @@ class Loop:
         seen = fence.read_manifest(slot.blobs, job.sweep, job.id)
         decision = decisions.on_message(
             lease.message_id,
-            message.dequeue_count,
             seen,
             planned=seen is not None or self._plans.names(job),
             hold=hold_on(slot.blobs, job.sweep, job.id),

@@ -260,7 +260,6 @@ def receive(storage: Storage, worker: str = "vm1/0") -> decisions.Decision | Non
     seen = fence.read_manifest(storage.blobs, job.sweep, job.id)
     decision = decisions.on_message(
         message.receipt.message_id,
-        message.dequeue_count,
         seen,
         planned=seen is not None or Plans(storage.blobs).names(job),
         hold=hold_on(storage.blobs, job.sweep, job.id),

@@ -31,9 +31,9 @@ CANCELLED, PAUSED, BUDGET = (
 )
 
 
-def decide(seen: Seen | None, message: str = "m1", dequeued: int = 1, **more: Any) -> Decision:
+def decide(seen: Seen | None, message: str = "m1", **more: Any) -> Decision:
     asked: dict[str, Any] = {"planned": True, "hold": None, "worker": "vm2/0", "visibility_timeout_s": V}
-    return decisions.on_message(message, dequeued, seen, **(asked | more))
+    return decisions.on_message(message, seen, **(asked | more))
 
 
 def seen(age_s: float = 0.0, **update: Any) -> Seen:
@@ -52,22 +52,13 @@ def test_a_planned_job_without_a_manifest_is_claimed() -> None:
 
 
 @pytest.mark.parametrize("hold", [None, CANCELLED, PAUSED])
-def test_what_no_plan_names_is_discarded_however_often_it_came(hold: Hold | None) -> None:
-    assert decide(None, dequeued=50, planned=False, hold=hold) == Discard("no plan names this job")
+def test_what_no_plan_names_is_discarded(hold: Hold | None) -> None:
+    assert decide(None, planned=False, hold=hold) == Discard("no plan names this job")
 
 
 @pytest.mark.parametrize("hold", [CANCELLED, PAUSED, BUDGET])
-def test_a_hold_discards_what_was_never_claimed_before_it_could_be_poisoned(hold: Hold) -> None:
-    assert decide(None, dequeued=50, hold=hold) == Discard(f"the sweep is {hold.kind}")
-
-
-@pytest.mark.parametrize(("dequeued", "poisons"), [(1, False), (19, False), (20, True), (21, True)])
-def test_only_the_twentieth_delivery_without_a_manifest_poisons(dequeued: int, poisons: bool) -> None:
-    decision = decide(None, dequeued=dequeued)
-    assert isinstance(decision, End if poisons else Claim)
-    if isinstance(decision, End):
-        assert decision.status == "poisoned"
-        assert str(dequeued) in decision.reason
+def test_a_hold_discards_what_was_never_claimed(hold: Hold) -> None:
+    assert decide(None, hold=hold) == Discard(f"the sweep is {hold.kind}")
 
 
 # ---- a message whose job has one -----------------------------------------------------------------------------------
@@ -267,7 +258,8 @@ def test_a_claim_given_back_in_order_takes_its_own_count_back(ended: Ended) -> N
 def test_a_storage_error_is_counted_apart_and_never_poisons() -> None:
     manifest = claim()
     for failures in range(1, 30):
-        manifest = decisions.given_back(manifest, "storage")
+        manifest = decisions.given_back(claim(before=manifest), "storage")
+        assert decide(Seen(manifest, "e", 0.0)) == Claim()
         assert (manifest.status, manifest.counts.storage_failures) == ("released", failures)
     assert manifest.counts.failures_in_a_row == 0
     assert manifest.eviction_count == 0

@@ -14,6 +14,7 @@ from worker.contract.job import Job
 from worker.contract.queue import Message, Receipt
 from worker.contract.result import Result
 from worker.contract.through import BlobsThrough, QueueThrough
+from worker.loop import Loop
 from worker.slot import Slot, Trainers
 
 ERRORS = [StorageUnavailable("An outage."), AccessDenied("The token has expired.")]
@@ -94,6 +95,21 @@ def test_a_long_outage_gives_the_job_up_and_a_later_claim_trains_the_same(error:
     assert manifest.attempt_count >= 2
     assert world.poison.count() == 0
     assert digest(world, job) == straight_digest(job)
+
+
+def test_an_outage_of_the_blobs_alone_that_delivers_a_message_ever_again_poisons_nothing() -> None:
+    world, job = World(), tiny_job()
+    world.enqueue(job)
+    trouble = Trouble()
+    trouble.down = True
+    loop = Loop(world.slot(blobs=BlobsThrough(world.blobs, trouble.through)))
+    for _ in range(30):
+        with pytest.raises(StorageUnavailable):
+            loop._turn()
+        world.clock.now_s += 1000
+    run_until_idle(world.slot())
+    assert world.manifest(job).status == "done"
+    assert world.poison.count() == 0
 
 
 def test_a_storage_that_is_down_from_the_start_is_waited_for() -> None:

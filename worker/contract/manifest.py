@@ -102,7 +102,7 @@ class Counts(Frozen):
     failures_in_a_row: int = 0
     """Witnessed failures without progress in between."""
     claims_without_progress: int = 0
-    """Claims in a row without progress that were not given back in order."""
+    """Claims in a row without progress that nobody gave back."""
     storage_failures: int = 0
     """Storage, token and disk errors in a row: they only make the message wait longer."""
 

@@ -58,7 +58,6 @@ class JobModel(JobCore):
             ("on_message", message, hand.seen, hand.old, world.hold, number),
             lambda: self.rules.on_message(
                 message,
-                1,
                 self.ledger.seen(hand.seen, old=hand.old),
                 planned=True,
                 hold=hold,

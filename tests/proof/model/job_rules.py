@@ -14,28 +14,28 @@ from worker.decisions import Adopt, Claim, Decision, Discard, Hide, Lost, Rebase
 NO_FAULTS: Final = Budget()
 
 
-def _claims_the_young(message_id: str, count: int, seen: Seen | None, **given: Any) -> Decision:
-    return decisions.on_message(message_id, count, replace(seen, age_s=1e9) if seen else None, **given)
+def _claims_the_young(message_id: str, seen: Seen | None, **given: Any) -> Decision:
+    return decisions.on_message(message_id, replace(seen, age_s=1e9) if seen else None, **given)
 
 
-def _deletes_its_own_message(message_id: str, count: int, seen: Seen | None, **given: Any) -> Decision:
-    decision = decisions.on_message(message_id, count, seen, **given)
+def _deletes_its_own_message(message_id: str, seen: Seen | None, **given: Any) -> Decision:
+    decision = decisions.on_message(message_id, seen, **given)
     return Discard(decision.reason) if isinstance(decision, Hide) else decision
 
 
-def _claims_what_has_ended(message_id: str, count: int, seen: Seen | None, **given: Any) -> Decision:
-    decision = decisions.on_message(message_id, count, seen, **given)
+def _claims_what_has_ended(message_id: str, seen: Seen | None, **given: Any) -> Decision:
+    decision = decisions.on_message(message_id, seen, **given)
     return Claim() if isinstance(decision, Discard) and seen and seen.manifest.terminal else decision
 
 
-def _ignores_holds(message_id: str, count: int, seen: Seen | None, **given: Any) -> Decision:
-    return decisions.on_message(message_id, count, seen, **{**given, "hold": None})
+def _ignores_holds(message_id: str, seen: Seen | None, **given: Any) -> Decision:
+    return decisions.on_message(message_id, seen, **{**given, "hold": None})
 
 
-def _never_waits_to_the_end(message_id: str, count: int, seen: Seen | None, **given: Any) -> Decision:
+def _never_waits_to_the_end(message_id: str, seen: Seen | None, **given: Any) -> Decision:
     """Take a job for running elsewhere as long as its manifest says so, however old that is."""
     young = replace(seen, age_s=0.0) if seen else None
-    return decisions.on_message(message_id, count, young, **{**given, "worker": "another"})
+    return decisions.on_message(message_id, young, **{**given, "worker": "another"})
 
 
 def _blames_evictions(job: Any, before: Manifest | None, **given: Any) -> Manifest:

@@ -1,0 +1,20 @@
+"""Rows that damage, kill and drop, small."""
+
+import pytest
+
+from tests.proof.row import Row, told
+from tests.proof.rows import corruption, crash_points, lost_replies, poison
+from tests.proof.stage import Stage
+
+
+@pytest.mark.parametrize("row", [crash_points.ROW, corruption.ROW, poison.ROW], ids=lambda row: row.key)
+def test_the_promise_holds_in_a_few_trials(row: Row) -> None:
+    found = row.run("small", told)
+    assert list(found.failures) == []
+    assert found.trials > 20
+
+
+def test_an_answer_lost_after_the_fact_costs_no_claim(stage: Stage) -> None:
+    found = lost_replies.play(stage, "small")
+    assert list(found.failures) == []
+    assert found.trials == 6
