@@ -92,8 +92,8 @@ def _collects_by_listing(self: CheckpointStore, garbage: object) -> None:
 _on_message = decisions.on_message
 
 
-def _takes_running(message_id: str, dequeue_count: int, seen: Seen | None, **rest: Any) -> decisions.Decision:
-    return _on_message(message_id, dequeue_count, seen, **{**rest, "visibility_timeout_s": 0.0})
+def _takes_running(message_id: str, seen: Seen | None, **rest: Any) -> decisions.Decision:
+    return _on_message(message_id, seen, **{**rest, "visibility_timeout_s": 0.0})
 
 
 def _counts_evictions(manifest: Manifest, ended: Ended, reason: str = "") -> Manifest:
