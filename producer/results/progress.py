@@ -1,5 +1,6 @@
 """How far a sweep is: frozen values from its plan, its hold and one listing of its manifests. No manifest is read."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from worker.contract.score import EvaluationSummary
 
 State = Literal["waiting", "running", "evaluating", "silent", "done", "failed", "poisoned", "cancelled"]
 """What a person wants to know: `waiting` has no worker; `silent` has one that has not written for too long."""
+_TRAIL = re.compile(r"-?\d+(?:,-?\d+)*")
 ALIVE: frozenset[State] = frozenset({"running", "evaluating"})
 
 
@@ -37,8 +39,8 @@ class JobProgress:
     """Steps that are safe."""
     reached: int = 0
     latest_return: float | None = None
-    trail: tuple[float, ...] = ()
-    """Returns over the run so far."""
+    trail_text: str = ""
+    """Returns over the run so far, as they are listed: of 10,000 jobs a screen shows few."""
     attempts: int = 0
     evictions: int = 0
     lost_steps: int = 0
@@ -54,6 +56,11 @@ class JobProgress:
     """Since the manifest was written."""
     fresh: bool = False
     """Added by `confirm`: no part of the ranking."""
+
+    @property
+    def trail(self) -> tuple[float, ...]:
+        """Return the returns over the run so far."""
+        return tuple(float(value) for value in self.trail_text.split(",")) if self.trail_text else ()
 
     @property
     def terminal(self) -> bool:
@@ -189,7 +196,9 @@ def job_progress(planned: PlannedJob, total: int, blob: Listed | None, silent_af
 
 def _from_metadata(job: JobProgress, blob: Listed, silent_after_s: float) -> JobProgress:
     listed = blob.metadata
-    latest, trail, score = listed.get("latest"), listed.get("trail"), listed.get("score")
+    latest, trail, score = listed.get("latest"), listed.get("trail", ""), listed.get("score")
+    if trail and not _TRAIL.fullmatch(trail):
+        raise ValueError(f"trail {trail!r}")
     return JobProgress(
         id=job.id,
         set=job.set,
@@ -200,7 +209,7 @@ def _from_metadata(job: JobProgress, blob: Listed, silent_after_s: float) -> Job
         step=int(listed["step"]),
         reached=int(listed["reached"]),
         latest_return=float(latest) if latest else None,
-        trail=tuple(float(value) for value in trail.split(",")) if trail else (),
+        trail_text=trail,
         attempts=int(listed["attempts"]),
         evictions=int(listed["evictions"]),
         lost_steps=int(listed["lost"]),

@@ -1,6 +1,8 @@
 """Claims about the commands that look at sweeps: what they print, and how they end."""
 
 import json
+from collections.abc import Callable, Iterator
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,13 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from producer.commands import results
+from tests.fakes.storage import MemoryBlobs
 from tests.fakes.sweeps import Storage, episodes, make_plan, running
 from worker.contract import names
 from worker.contract.control import Hold, write_hold
 from worker.contract.errors import InputError
 from worker.contract.manifest import Outcome
+from worker.contract.records import Listed, Stored
 
 PLAN = make_plan([{"tau": 0.01}, {"tau": 0.02}], seeds=[0, 1, 2], budget_usd=5.0)
 JOBS = tuple(PLAN.all_jobs())
@@ -93,6 +97,51 @@ def test_watch_without_a_name_takes_the_newest_sweep_that_is_not_complete(storag
 
 def test_watch_of_an_empty_target_is_wrong_input() -> None:
     assert isinstance(call(Storage(), "watch").exception, InputError)
+
+
+class PagedBlobs(MemoryBlobs):
+    """Counts requests; a listing is one for every four blobs, for Azure's 5,000."""
+
+    requests = 0
+
+    def get(self, container: str, name: str, beat: Callable[[], None] = lambda: None) -> Stored | None:
+        self.requests += 1
+        return super().get(container, name, beat)
+
+    def list(self, container: str, prefix: str) -> Iterator[Listed]:
+        found = list(super().list(container, prefix))
+        self.requests += max(1, ceil(len(found) / 4))
+        return iter(found)
+
+
+def requests_for(jobs: int, *arguments: str) -> int:
+    """Return how many requests a command takes about a finished sweep of so many jobs."""
+    storage = Storage()
+    blobs = storage.blobs = PagedBlobs(lambda: storage.now_s)
+    plan = make_plan([{"tau": 0.01}, {"tau": 0.02}], seeds=range(jobs // 2))
+    storage.put_plan(plan)
+    for job in plan.all_jobs():
+        storage.finish(job, episodes(100))
+    blobs.requests = 0
+    ok(storage, *arguments)
+    return blobs.requests
+
+
+@pytest.mark.parametrize(
+    ("arguments", "around"),
+    [
+        (("status", "lunar"), 4),
+        (("status", "lunar", "--json"), 4),
+        (("watch", "lunar"), 4),
+        (("results", "lunar"), 3),
+        (("results", "lunar", "--csv"), 3),
+        (("results", "lunar", "--best-config"), 3),
+        (("status",), 5),
+    ],
+)
+def test_requests_grow_with_pages_and_not_with_jobs(arguments: tuple[str, ...], around: int) -> None:
+    assert requests_for(8, *arguments) == around + 2
+    assert requests_for(40, *arguments) == around + 10
 
 
 # ---- results ---------------------------------------------------------------------------------------------------------

@@ -49,7 +49,7 @@ def test_a_listing_alone_shows_all_of_a_running_job(storage: Storage) -> None:
         step=50_000,
         reached=51_000,
         latest_return=-120.5,
-        trail=(-300.0, -120.0),
+        trail_text="-300,-120",
         attempts=3,
         evictions=2,
         lost_steps=700,
@@ -58,6 +58,7 @@ def test_a_listing_alone_shows_all_of_a_running_job(storage: Storage) -> None:
         worker="vm-1/0",
         releases=("0.1.0-3f2a9c",),
     )
+    assert job.trail == (-300.0, -120.0)
     assert job.shown_step == 51_000
     assert job.eta_s == pytest.approx(149_000 / 90)
 
@@ -119,9 +120,13 @@ def test_a_hold_is_part_of_the_progress(storage: Storage) -> None:
     assert read(storage).hold == Hold(kind="paused", reason="lunch")
 
 
-def test_metadata_of_another_release_makes_one_job_unreadable_and_no_other(storage: Storage) -> None:
+@pytest.mark.parametrize("odd", [{"status": "molten"}, {"trail": "up,down"}, {"score": "{}"}, {"step": "many"}])
+def test_metadata_of_another_release_makes_one_job_unreadable_and_no_other(
+    storage: Storage, odd: dict[str, str]
+) -> None:
     storage.finish(JOBS[1], episodes(1.0))
-    storage.blobs.put(names.SWEEPS, names.manifest("lunar", JOBS[0].id), b"{}", metadata={"status": "molten"})
+    metadata = {**running(JOBS[0], 10).metadata(), **odd}
+    storage.blobs.put(names.SWEEPS, names.manifest("lunar", JOBS[0].id), b"{}", metadata=metadata)
     first, second, *_ = read(storage).jobs
     assert first.state == "silent"
     assert "cannot read" in first.reason

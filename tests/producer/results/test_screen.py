@@ -20,11 +20,15 @@ PLAN = make_plan([{"tau": 0.005, "batch_size": 256}, {"tau": 0.01, "batch_size":
 TRAIL = (-300.0, -250.0, -260.0, -200.0, -120.0, -60.0, 10.0, 80.0, 120.0)
 
 
+def listed(trail: tuple[float, ...]) -> str:
+    return ",".join(f"{value:.0f}" for value in trail)
+
+
 def a_view(*, hold: Hold | None = None) -> View:
     ids = [job.id for job in PLAN.jobs]
-    done = JobProgress(ids[0], 0, 0, 200_000, "done", 200_000, 200_000, 230.0, TRAIL, 1)
-    running = JobProgress(ids[1], 0, 1, 200_000, "running", 40_000, 41_250, -120.5, TRAIL[:5], 2, 1, 312, 93.4)
-    silent = JobProgress(ids[2], 1, 0, 200_000, "silent", 12_000, 12_400, -210.0, TRAIL[:2], 1, age_s=240.0)
+    done = JobProgress(ids[0], 0, 0, 200_000, "done", 200_000, 200_000, 230.0, listed(TRAIL), 1)
+    running = JobProgress(ids[1], 0, 1, 200_000, "running", 40_000, 41_250, -120.5, listed(TRAIL[:5]), 2, 1, 312, 93.4)
+    silent = JobProgress(ids[2], 1, 0, 200_000, "silent", 12_000, 12_400, -210.0, listed(TRAIL[:2]), 1, age_s=240.0)
     jobs = (
         replace(done, score=summarise([212.4], [300], 200.0)),
         replace(running, worker="tranq-set_1a2b/0"),
