@@ -4,6 +4,7 @@ Paths, fields and accepted statuses are those of Microsoft.Compute 2026-04-01. I
 token, and lets everyone in: what a role allows is decided elsewhere.
 """
 
+import json
 import math
 import re
 import uuid
@@ -23,7 +24,7 @@ from producer.emulator import arm_documents
 from producer.emulator.faults import Faults, RequestFault
 from producer.emulator.model import ScaleSetModel
 from producer.emulator.states import Operation, Refused, Status
-from producer.emulator.throttle import Throttle
+from producer.emulator.throttle import LIMITS, Throttle
 from producer.emulator.tokens import ARM_AUDIENCE, InvalidToken, Principal, TokenAuthority
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -101,7 +102,7 @@ class ArmApp:
                 *(self._route("GET", one.path, self._listed(one), "LowCostGetVM") for one in beside),
                 *extra_routes,
             ],
-            exception_handlers={Refused: _refusal, HTTPException: _unknown_path},
+            exception_handlers={HTTPException: _unknown_path},
         )
 
     # What is asked
@@ -121,7 +122,7 @@ class ArmApp:
             raise Refused("InvalidRequestContent", text)
         operation = self._model.set_capacity(capacity, request.headers.get("if-match"))
         response = self._set_document(updating=True)
-        self._announce(request, response, operation, location=False)
+        self._announce(request, response, operation)
         return response
 
     async def _delete_instances(self, request: Request) -> Response:
@@ -186,7 +187,11 @@ class ArmApp:
             return JSONResponse(arm_documents.operation(operation), headers=headers)
         if operation.status is Status.IN_PROGRESS:
             return Response(status_code=202, headers=headers)
-        return Response(status_code=204 if operation.problem is None else 200)
+        if operation.problem is not None:
+            return _error(
+                _STATUS_OF.get(operation.problem.code, 409), operation.problem.code, operation.problem.message
+            )
+        return self._set_document() if operation.updates_set else Response(status_code=204)
 
     # What is common to all answers
 
@@ -195,7 +200,10 @@ class ArmApp:
             fault = self._faults.take_answer(request.method, request.url.path)
             if fault is not None and not fault.applied:
                 return _faulty(fault)
-            response = await self._checked(request, handler, policy)
+            try:
+                response = await self._checked(request, handler, policy)
+            except Refused as refused:
+                response = _refusal(refused)
             response.headers["x-ms-request-id"] = str(uuid.uuid4())
             return response if fault is None else _faulty(fault)
 
@@ -211,7 +219,7 @@ class ArmApp:
         self._check_scope(request.path_params)
         verdict = self._throttle.ask(policy, request.url.path.casefold())
         if not verdict.passes:
-            return _faulty(RequestFault.throttled(verdict.retry_after_s))
+            return _faulty(RequestFault.throttled(verdict.retry_after_s), target=policy)
         response = await handler(request)
         response.headers["x-ms-ratelimit-remaining-resource"] = f"Microsoft.Compute/{policy};{verdict.remaining}"
         return response
@@ -235,18 +243,17 @@ class ArmApp:
 
     def _accepted(self, request: Request, operation: Operation) -> Response:
         response = Response(status_code=202)
-        self._announce(request, response, operation, location=True)
+        self._announce(request, response, operation)
         return response
 
-    def _announce(self, request: Request, response: Response, operation: Operation, *, location: bool) -> None:
+    def _announce(self, request: Request, response: Response, operation: Operation) -> None:
         description = self._model.description
         path = _LOCATION.format(subscription=description.subscription_id, location=description.location)
         query = urlencode({"api-version": request.query_params["api-version"]})
         url = f"{str(request.base_url).rstrip('/')}{path}/operations/{operation.operation_id}?{query}"
         response.headers["Azure-AsyncOperation"] = url
         response.headers["Retry-After"] = _seconds(self._settings.retry_after_s)
-        if location:
-            response.headers["Location"] = f"{url}&monitor=true"
+        response.headers["Location"] = f"{url}&monitor=true"
 
     def _page(self, request: Request, documents: list[arm_documents.Document]) -> Response:
         """A page of what is there now. The token is an offset: what goes or comes between two pages shifts them."""
@@ -277,8 +284,8 @@ async def _json_object(request: Request) -> dict[str, Any]:
     return body
 
 
-def _error(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> Response:
-    return JSONResponse({"error": {"code": code, "message": message}}, status, headers)
+def _error(status: int, code: str, message: str, headers: dict[str, str] | None = None, **more: Any) -> Response:
+    return JSONResponse({"error": {"code": code, "message": message, **more}}, status, headers)
 
 
 def _unauthenticated(reason: str) -> Response:
@@ -288,16 +295,19 @@ def _unauthenticated(reason: str) -> Response:
     )
 
 
-def _faulty(fault: RequestFault) -> Response:
+def _faulty(fault: RequestFault, target: str = "") -> Response:
+    """The answer of a fault. A throttled request learns in `details` which bucket was empty."""
     headers = {} if fault.retry_after_s is None else {"Retry-After": _seconds(fault.retry_after_s)}
-    return _error(fault.status, fault.code, fault.message, headers)
+    if not target:
+        return _error(fault.status, fault.code, fault.message, headers)
+    group = {"operationGroup": target, "allowedRequestCount": int(LIMITS[target].burst)}
+    detail = {"code": "TooManyRequests", "target": target, "message": json.dumps(group)}
+    headers["x-ms-ratelimit-remaining-resource"] = f"Microsoft.Compute/{target};0"
+    return _error(fault.status, fault.code, fault.message, headers, details=[detail])
 
 
-async def _refusal(_: Request, error: Exception) -> Response:
-    problem = error.problem if isinstance(error, Refused) else None
-    if problem is None:
-        raise error
-    return _error(_STATUS_OF[problem.code], problem.code, problem.message)
+def _refusal(refused: Refused) -> Response:
+    return _error(_STATUS_OF[refused.problem.code], refused.problem.code, refused.problem.message)
 
 
 async def _unknown_path(request: Request, error: Exception) -> Response:

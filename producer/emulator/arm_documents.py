@@ -14,7 +14,7 @@ Document = dict[str, Any]
 def scale_set(model: ScaleSetModel) -> Document:
     """The set, as deployed and as it is now."""
     description = model.description
-    capacity, etag, updating = model.snapshot()
+    capacity, etag, state = model.snapshot()
     resource = dict(description.resource)
     return resource | {
         "id": description.id,
@@ -24,7 +24,7 @@ def scale_set(model: ScaleSetModel) -> Document:
         "sku": resource["sku"] | {"tier": "Standard", "capacity": capacity},
         "properties": _shown(resource["properties"])
         | {
-            "provisioningState": "Updating" if updating else "Succeeded",
+            "provisioningState": state,
             "uniqueId": model.unique_id,
             "timeCreated": timestamp(model.created),
         },
@@ -48,9 +48,10 @@ def vm(description: SetDescription, shown: Vm, *, instance_view: bool) -> Docume
         "virtualMachineScaleSet": {"id": description.id},
         "timeCreated": timestamp(shown.created),
     }
-    for inherited in ("priority", "evictionPolicy", "billingProfile"):
+    for inherited in ("priority", "evictionPolicy", "billingProfile", "diagnosticsProfile", "securityProfile"):
         if inherited in profile:
             properties[inherited] = profile[inherited]
+    properties |= _parts(description, shown.name)
     if instance_view:
         properties["instanceView"] = vm_instance_view(shown)
     document: Document = {
@@ -59,11 +60,39 @@ def vm(description: SetDescription, shown: Vm, *, instance_view: bool) -> Docume
         "type": "Microsoft.Compute/virtualMachines",
         "location": description.location,
         "tags": dict(description.tags),
+        "etag": f'"{shown.etag}"',
+        "managedBy": description.id,
         "properties": properties,
     }
     if "identity" in description.resource:
         document["identity"] = description.resource["identity"]
     return document
+
+
+def _parts(description: SetDescription, name: str) -> Document:
+    """What a VM consists of: the profile of the set, with a disk and an interface of its own."""
+    profile = description.profile
+    disk = f"{name}_OsDisk_1"
+    stored, sent = profile["storageProfile"], profile["osProfile"]
+    os_disk = stored["osDisk"] | {"osType": "Linux", "name": disk}
+    os_disk["managedDisk"] = os_disk.get("managedDisk", {}) | {"id": _sibling(description, "Compute/disks", disk)}
+    machine = {key: value for key, value in sent.items() if key not in {"customData", "computerNamePrefix"}}
+    interfaces = [
+        {
+            "id": _sibling(description, "Network/networkInterfaces", f"{name}-{made['name']}"),
+            "properties": {key: made["properties"][key] for key in ("primary", "deleteOption")},
+        }
+        for made in profile["networkProfile"]["networkInterfaceConfigurations"]
+    ]
+    return {
+        "storageProfile": {**stored, "osDisk": os_disk, "dataDisks": []},
+        "osProfile": {**machine, "computerName": name, "secrets": [], "allowExtensionOperations": True},
+        "networkProfile": {"networkInterfaces": interfaces},
+    }
+
+
+def _sibling(description: SetDescription, kind: str, name: str) -> str:
+    return f"{description.group_id}/providers/Microsoft.{kind}/{name}"
 
 
 def vm_instance_view(shown: Vm) -> Document:

@@ -64,6 +64,7 @@ class ScaleSetModel:
         self._lock = threading.RLock()
         self._now = self.created
         self._capacity = 0
+        self._failed = False
         self._etag = ""
         self._vms: dict[str, Vm] = {}
         self._departed: list[tuple[datetime, Vm]] = []
@@ -84,11 +85,14 @@ class ScaleSetModel:
         with self._present():
             return self._capacity
 
-    def snapshot(self) -> tuple[int, str, bool]:
-        """Capacity, ETag (it changes with every write, an eviction's included) and whether VMs are on their way."""
+    def snapshot(self) -> tuple[int, str, Provisioning]:
+        """Capacity, ETag (it changes with every write, an eviction's included) and provisioning state.
+
+        A set whose last change of capacity failed is Failed until the next one.
+        """
         with self._present():
-            updating = any(vm.provisioning is Provisioning.CREATING for vm in self._vms.values())
-            return self._capacity, self._etag, updating
+            settled = Provisioning.FAILED if self._failed else Provisioning.SUCCEEDED
+            return self._capacity, self._etag, Provisioning.UPDATING if self._awaited else settled
 
     def vms(self) -> tuple[Vm, ...]:
         """Every VM as lists show them, in the order of creation."""
@@ -149,8 +153,9 @@ class ScaleSetModel:
             for name in removed:
                 self._begin_delete(name)
             self._capacity = capacity
+            self._failed = False
             self._new_etag()
-            return self._begin_operation([*added, *removed])
+            return self._begin_operation([*added, *removed], updates_set=True)
 
     def compare(self, if_match: str | None) -> None:
         """Check an ETag as every write does. Refused: PreconditionFailed."""
@@ -360,8 +365,8 @@ class ScaleSetModel:
     def _new_etag(self) -> None:
         self._etag = f'"{self._chance.getrandbits(64):016x}"'
 
-    def _begin_operation(self, names: Sequence[str]) -> Operation:
-        operation = Operation(str(_uuid(self._chance)), self._now)
+    def _begin_operation(self, names: Sequence[str], *, updates_set: bool = False) -> Operation:
+        operation = Operation(str(_uuid(self._chance)), self._now, updates_set=updates_set)
         self._operations[operation.operation_id] = operation
         self._awaited[operation.operation_id] = {name for name in names if name in self._vms}
         self._end_if_settled(operation.operation_id)
@@ -380,6 +385,7 @@ class ScaleSetModel:
             del self._awaited[operation_id]
             operation = self._operations[operation_id]
             status = Status.SUCCEEDED if operation.problem is None else Status.FAILED
+            self._failed = self._failed or (operation.updates_set and status is Status.FAILED)
             self._operations[operation_id] = replace(operation, status=status, ended=self._now)
 
     def _is(self, name: str, state: Provisioning) -> bool:

@@ -1,14 +1,16 @@
 """What can be said of the emulated scale set at one moment: values that its model makes and others show."""
 
+import zlib
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
 
 class Provisioning(StrEnum):
-    """`provisioningState` of a VM."""
+    """`provisioningState` of a VM, or of the set."""
 
     CREATING = "Creating"
+    UPDATING = "Updating"
     SUCCEEDED = "Succeeded"
     FAILED = "Failed"
     DELETING = "Deleting"
@@ -58,6 +60,11 @@ class Vm:
     power: Power | None = None
     problem: Problem | None = None
 
+    @property
+    def etag(self) -> str:
+        """Another one with every state that clients see."""
+        return f"{zlib.crc32(repr(self).encode()):08x}"
+
 
 class Kind(StrEnum):
     """What a VM consists of besides itself, by the names of the resource types."""
@@ -85,6 +92,8 @@ class Operation:
     ended: datetime | None = None
     status: Status = Status.IN_PROGRESS
     problem: Problem | None = None
+    updates_set: bool = False
+    """Whether the set itself is what it results in."""
 
 
 @dataclass(frozen=True)
