@@ -107,11 +107,13 @@ class LocalFleet:
         faults: Faults | None = None,
         chance: Random | None = None,
         say: Callable[[str], None] = lambda _: None,
+        front: Callable[[Endpoints], Endpoints] = lambda behind: behind,
     ) -> None:
         """`data_dir` keeps blobs, messages, ports, certificates and logs.
 
         `build` says what runs on a VM; it is called, by the fleet's own thread, when the VM has booted. `say` gets what
-        the wake did, by its thread.
+        the wake did, by its thread. `front` is told where everything is once storage is prepared, and returns what VMs,
+        the wake and the operator are told.
         """
         self.failed = threading.Event()
         """Set when something has ended although it should run: see `problem`."""
@@ -121,6 +123,7 @@ class LocalFleet:
         self.deployment = deployment
         self._build = build
         self._say = say
+        self._front = front
         self._settings = settings or FleetSettings()
         self._log = structlog.get_logger()
         self._clock = _Clock()
@@ -228,6 +231,7 @@ class LocalFleet:
             ca_file=certificates.ca_file,
         )
         self._prepare_storage(self._tokens)
+        self._endpoints = self._front(self._endpoints)
         self._start_wake(undo, certificates, self._tokens)
         driver = threading.Thread(target=self._drive, name="emulator-fleet", daemon=True)
         driver.start()

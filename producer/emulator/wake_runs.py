@@ -3,6 +3,7 @@
 Owns what the workflow's parameters are here: the same calls at the emulator's addresses, all times shrunk together.
 """
 
+import http
 import http.client
 import json
 import ssl
@@ -17,8 +18,9 @@ from urllib.parse import urlsplit
 from producer.emulator.deployment import DeployedWake
 from producer.emulator.errors import EmulatorError
 from producer.emulator.expressions import UnsupportedWorkflow
-from producer.emulator.tokens import Identity, TokenAuthority
+from producer.emulator.tokens import TokenAuthority
 from producer.emulator.wake import HttpAnswer, HttpCall, Run, Surroundings, Wake
+from worker.contract.permissions import UnknownRequest, need_of_storage_url
 from worker.contract.runtime import Event, Runtime
 
 ANSWER_S: Final = 30.0
@@ -110,10 +112,10 @@ class WakeRuns:
     def run(self, stop: Event) -> None:
         """Run at once, as Azure does after a deployment, and then on schedule until `stop` is set."""
         while not stop.is_set():
-            world = _Loopback(self._tokens, self._wake.identity, self._ca_file, self._runtime, stop, self._now)
+            world = _Loopback(self._tokens, self._wake, self._ca_file, self._runtime, stop, self._now)
             try:
                 if not self._asleep():
-                    self._tell(self._run(world), world.capacities)
+                    self._tell(self._run(world), world)
             except _Stopped:
                 return
             except UnsupportedWorkflow as error:
@@ -129,30 +131,46 @@ class WakeRuns:
         self._history.runs.append(ended)
         return run
 
-    def _tell(self, run: Run, capacities: list[int]) -> None:
-        for capacity in capacities:
+    def _tell(self, run: Run, world: "_Loopback") -> None:
+        for capacity in world.capacities:
             self._say(f"The wake set the capacity to {capacity}.")
-        problem = "" if run.status == "Succeeded" else f"A run of the wake failed: {run.code}: {run.message}"
+        problem = ""
+        if run.status != "Succeeded":
+            problem = " ".join((f"A run of the wake failed: {run.code}: {run.message}", *world.denials))
         if problem and problem != self._problem:
             self._say(problem)
         self._problem = problem
 
 
+def _denial(call: HttpCall, answer: HttpAnswer, parameters: Mapping[str, str]) -> str:
+    """Say what a call lacked: Azure Resource Manager names it, storage does not."""
+    queue, blob = (parameters[name].rpartition("/")[0] for name in ("countUri", "controlUri"))
+    try:
+        if call.uri.startswith(queue):
+            return f"It takes {need_of_storage_url('queue', queue, call.method, call.uri)}."
+        if call.uri.startswith(blob):
+            return f"It takes {need_of_storage_url('blob', blob, call.method, call.uri)}."
+        return str(json.loads(answer.body)["error"]["message"])
+    except (UnknownRequest, ValueError, LookupError):
+        return answer.body.decode(errors="replace")
+
+
 class _Loopback(Surroundings):
-    """What one run asks of this machine. `capacities` are those that it set."""
+    """What one run asks of this machine. `capacities` are those that it set, `denials` says what it may not do."""
 
     def __init__(
         self,
         tokens: TokenAuthority,
-        identity: Identity,
+        wake: DeployedWake,
         ca_file: Path,
         runtime: Runtime,
         stop: Event,
         now: Callable[[], datetime],
     ) -> None:
         self.capacities: list[int] = []
+        self.denials: list[str] = []
         self._tokens = tokens
-        self._identity = identity
+        self._wake = wake
         self._tls = ssl.create_default_context(cafile=str(ca_file))
         self._runtime = runtime
         self._stop = stop
@@ -163,7 +181,7 @@ class _Loopback(Surroundings):
         if self._stop.is_set():
             raise _Stopped
         url = urlsplit(call.uri)
-        token = self._tokens.issue(self._identity, call.audience).text
+        token = self._tokens.issue(self._wake.identity, call.audience).text
         connection = http.client.HTTPSConnection(url.hostname or "", url.port, timeout=ANSWER_S, context=self._tls)
         try:
             headers = {**call.headers, "Authorization": f"Bearer {token}"}
@@ -176,6 +194,8 @@ class _Loopback(Surroundings):
             connection.close()
         if call.method == "PATCH" and answer.status < 300:
             self.capacities.append(json.loads(call.body or b"")["sku"]["capacity"])
+        if answer.status == http.HTTPStatus.FORBIDDEN:
+            self.denials.append(_denial(call, answer, self._wake.workflow.parameters))
         return answer
 
     def wait(self, seconds: float) -> None:

@@ -149,9 +149,10 @@ class Scaler:
             if not report.problem:
                 report = replace(report, problem=_waited_for(report))
             pause_s = self._soon_s if report.enough else report.pause_s
-            given_up = report.held or report.refused or report.denied
+            # A role that was given a moment ago is waited for, but not where the wake raises in any case.
+            given_up = report.held or report.refused or (report.denied and self.session.target.wake)
             if given_up or runtime.monotonic() + pause_s >= ends_s:
-                say(_way_on(report))
+                say(_way_on(report, wake=bool(self.session.target.wake)))
                 return report
             if report.problem != waiting:
                 waiting = report.problem
@@ -284,12 +285,14 @@ def _waited_for(report: TickReport) -> str:
     return f"Still waiting for {names}: VMs that take no more work leave first, then others can take their place."
 
 
-def _way_on(report: TickReport) -> str:
+def _way_on(report: TickReport, *, wake: bool) -> str:
     """Say why there are fewer VMs than the queue needs, and who can change that."""
     if report.held:
         return f"No VMs are asked for: {report.held} `tranquility scale --resume` ends that."
     if report.denied:
-        return f"{report.problem} Someone with the scaler's role, or the wake, has to raise the capacity."
+        return (
+            f"{report.problem} {'The wake' if wake else 'Someone with the role of a scaler'} has to raise the capacity."
+        )
     if report.refused:
         return "The jobs wait for VMs: `tranquility scale --watch`, or the wake, goes on asking Azure."
     return f"{report.problem} `tranquility scale --watch`, or the wake, goes on."

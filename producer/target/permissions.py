@@ -95,16 +95,13 @@ def _blobs(principal: Principal, container: str, *calls: str) -> Iterator[Operat
 
 _SEND: Final[_Requests] = {"send_message": ("POST", "/messages", {})}
 _COUNT: Final[_Requests] = {"get_queue_properties": ("GET", "", {"comp": "metadata"})}
-_WORK: Final[_Requests] = {
-    "receive_message": ("GET", "/messages", {}),
+_CHANGE: Final[_Requests] = {
     "update_message": ("PUT", "/messages/id", {}),
     "delete_message": ("DELETE", "/messages/id", {}),
 }
-_LOOK: Final[_Requests] = {
-    "peek_messages": ("GET", "/messages", {"peekonly": "true"}),
-    "clear_messages": ("DELETE", "/messages", {}),
-}
-_ALL_BLOB_CALLS: Final = ("download_blob", "get_blob_properties", "upload_blob", "delete_blob", "list_blobs")
+_WORK: Final[_Requests] = {"receive_message": ("GET", "/messages", {}), **_CHANGE}
+_READ_AND_WRITE: Final = ("download_blob", "get_blob_properties", "upload_blob", "list_blobs")
+_ALL_BLOB_CALLS: Final = (*_READ_AND_WRITE, "delete_blob")
 
 
 def _arm(principal: Principal, call: str, action: str, linked: tuple[Need, ...] = ()) -> Operation:
@@ -114,13 +111,14 @@ def _arm(principal: Principal, call: str, action: str, linked: tuple[Need, ...] 
 OPERATIONS: Final[tuple[Operation, ...]] = (
     *_messages("vm", "jobs", {**_WORK, **_COUNT}),
     *_messages("vm", "jobs-poison", _SEND),
-    *_blobs("vm", "sweeps", *_ALL_BLOB_CALLS),
+    *_blobs("vm", "sweeps", *_READ_AND_WRITE),
     *_blobs("vm", "checkpoints", *_ALL_BLOB_CALLS),
     *_blobs("vm", "control", *_ALL_BLOB_CALLS),
-    *_blobs("vm", "releases", "download_blob", "list_blobs"),
+    *_blobs("vm", "releases", "download_blob"),
     _arm("vm", "virtual_machine_scale_sets.begin_delete_instances", f"{_SETS}/delete/action", DELETES_VMS),
-    *_messages("operator", "jobs", {**_SEND, **_WORK, **_COUNT, **_LOOK}),
-    *_messages("operator", "jobs-poison", {**_SEND, **_WORK, **_COUNT, **_LOOK}),
+    # Some of these only `doctor` makes, of what is not there, to see whether the right is.
+    *_messages("operator", "jobs", {**_SEND, **_CHANGE, **_COUNT}),
+    *_messages("operator", "jobs-poison", {**_CHANGE, **_COUNT}),
     *_blobs("operator", "sweeps", *_ALL_BLOB_CALLS),
     *_blobs("operator", "checkpoints", *_ALL_BLOB_CALLS),
     *_blobs("operator", "control", *_ALL_BLOB_CALLS),

@@ -110,7 +110,10 @@ UNUSED_OF_BUILT_IN: Final[Mapping[tuple[Principal, str], frozenset[str]]] = {
     ("vm", "Storage Blob Data Reader"): _MORE_THAN_DATA,
     ("vm", "Storage Queue Data Message Sender"): frozenset(),
     ("operator", "Storage Blob Data Contributor"): _MORE_THAN_BLOBS,
-    ("operator", "Storage Queue Data Contributor"): frozenset({f"{_QUEUES}/delete", f"{_QUEUES}/write"}),
+    # Whoever may put and delete any message may as well read one: a person who asks why a job was poisoned does.
+    ("operator", "Storage Queue Data Contributor"): frozenset(
+        {f"{_QUEUES}/delete", f"{_QUEUES}/write", f"{_MESSAGES}/read"}
+    ),
     ("wake", "Storage Blob Data Contributor"): _MORE_THAN_BLOBS | {f"{_BLOBS}/delete"},
 }
 """What the built-in roles of the default deployment give beyond need, looked at one by one."""

@@ -6,6 +6,7 @@ from producer.emulator.fleet import LocalFleet
 from producer.fleet.scale_set import AzureScaleSet
 from producer.session import Session
 from worker.contract import names
+from worker.contract.errors import FleetError
 from worker.contract.manifest import Manifest
 from worker.contract.plan import Plan
 
@@ -53,5 +54,8 @@ class Observer:
     def asleep(self) -> bool:
         """Return whether all jobs have ended and the set is at zero."""
         ended = [manifest.terminal for manifest in self.manifests().values()]
-        state = self._scale_set.read()
+        try:
+            state = self._scale_set.read()
+        except FleetError:  # a machine that is busy answers late; whoever waits looks again
+            return False
         return len(ended) == len(self._plan.jobs) and all(ended) and not state.capacity and not state.instances

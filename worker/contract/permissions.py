@@ -70,6 +70,7 @@ _ARM_RULES: Final[tuple[tuple[str, str, str], ...]] = (
     ("GET", f"{_VMS}(/[^/]+)?", f"{_VMS}/read"),
     ("GET", f"{_VMS}/[^/]+/instanceView", f"{_VMS}/instanceView/read"),
     ("POST", f"{_VMS}/[^/]+/simulateEviction", f"{_VMS}/simulateEviction/action"),
+    ("GET", "Microsoft.Compute/locations/[^/]+/usages", "Microsoft.Compute/locations/usages/read"),
     ("GET", f"{_DISKS}", f"{_DISKS}/read"),
     ("GET", f"{_INTERFACES}", f"{_INTERFACES}/read"),
     ("GET", f"{_ADDRESSES}", f"{_ADDRESSES}/read"),

@@ -131,10 +131,10 @@ def test_a_problem_is_told_once_and_the_schedule_goes_on(
     nowhere = Nowhere(deployment, token_authority, local_ca, said)
     rounds = []
 
-    def round_over(run: object, capacities: list[int], tell: object = nowhere.runs._tell) -> None:
+    def round_over(run: object, world: object, tell: object = nowhere.runs._tell) -> None:
         rounds.append(run)
         assert callable(tell)
-        tell(run, capacities)
+        tell(run, world)
         if len(rounds) == 3:
             nowhere.stop.set()
 

@@ -95,6 +95,7 @@ class World:
 
     max_instances: int = 4
     slots: int = 1
+    wake: str = ""
     asked: list[str] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
     audits: list[int] = field(default_factory=list)
@@ -115,6 +116,7 @@ class World:
             queue_endpoint="https://queue",
             max_instances=self.max_instances,
             slots_per_instance=self.slots,
+            wake=self.wake,
         )
         self.session = Session(
             target, Durations(), self.blobs, self.jobs, MemoryQueue(clock), self.runtime, user="someone"
@@ -377,15 +379,32 @@ def test_an_enqueue_is_not_deceived_by_a_vm_that_has_just_gone(world: World, *, 
     assert world.set.capacity >= 1
 
 
-def test_an_enqueue_by_someone_without_the_role_is_a_warning(world: World) -> None:
+def test_an_enqueue_by_someone_without_the_role_leaves_the_raise_to_the_wake() -> None:
+    world = World(wake="wake")
     world.send(2)
     world.set.faults.append(FleetDenied("AuthorizationFailed"))
     report = world.ensure()
     assert report.denied
     assert "AuthorizationFailed" in report.problem
     assert "AuthorizationFailed" in world.told[-1]
-    assert "role" in world.told[-1]
+    assert "The wake has to raise" in world.told[-1]
     assert world.asked.count("set") == 1
+
+
+def test_without_a_wake_a_role_that_was_just_given_is_waited_for(world: World) -> None:
+    world.send(2)
+    world.set.faults.extend([FleetDenied("AuthorizationFailed")] * 3)
+    assert world.ensure().enough
+    assert world.set.capacity == 2
+
+
+def test_without_a_wake_a_role_that_is_missing_is_told_after_ten_minutes(world: World) -> None:
+    world.send(2)
+    world.set.faults.extend([FleetDenied("AuthorizationFailed")] * 100)
+    began_s = world.runtime.now_s
+    assert world.ensure().denied
+    assert 500 < world.runtime.now_s - began_s <= 600
+    assert "Someone with the role of a scaler" in world.told[-1]
 
 
 def test_an_enqueue_during_a_hold_says_so_and_raises_nothing(world: World) -> None:

@@ -89,6 +89,22 @@ def test_a_refused_listing_is_an_error_with_the_services_code(status: int, code:
         list(blobs.list("sweeps", "lunar/"))
 
 
+@pytest.mark.parametrize(
+    ("code", "way_in"),
+    [
+        (
+            "AuthorizationPermissionMismatch",
+            r"It takes \S+/blobs/read on \S+/storageAccounts/account/blobServices/default/containers/sweeps\.",
+        ),
+        ("AuthorizationFailure", "network rules of the storage account"),
+        ("InsufficientAccountPermissions", r"InsufficientAccountPermissions[^.]*$"),
+    ],
+)
+def test_a_denied_listing_says_what_it_takes(code: str, way_in: str) -> None:
+    with served(403, code) as (blobs, _), pytest.raises(AccessDenied, match=way_in):
+        list(blobs.list("sweeps", "lunar/"))
+
+
 def test_a_name_that_xml_cannot_hold_comes_encoded() -> None:
     body = SECOND.replace("<Name>lunar/plain", '<Name Encoded="true">lunar/%01plain').encode()
     assert parse(body, datetime.now(UTC)).entries[0].name == "lunar/\x01plain"
