@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 from worker import decisions
 from worker.checkpoint import CheckpointStore, rows_from
 from worker.contract.errors import OwnershipLost, StorageError
-from worker.contract.log import Logger
+from worker.contract.log import MEASURED, Logger
 from worker.contract.manifest import Generation
 from worker.contract.runtime import Runtime
 from worker.fence import Fence
+from worker.snapshot.curve import Curve
 from worker.stop import StopRequest
 from worker.training_run import Snapshot
 
@@ -45,6 +46,7 @@ class Committer:
         self._idle.set()
         self._next_s = runtime.monotonic() + commit_s
         self._error: BaseException | None = None
+        self._told_step = base.step if base else 0
         self._task = runtime.spawn("committer", self._work)
 
     def due(self) -> bool:
@@ -117,6 +119,13 @@ class Committer:
             rows=len(snapshot.rows),
             seconds=round(self._runtime.monotonic() - started_s, 3),
         )
+        self._tell(snapshot.state.curve)
         with contextlib.suppress(StorageError):  # what is left behind costs cents, and `done` lists it
             self._store.collect(decisions.garbage(before, after))
             self._after_commit()
+
+    def _tell(self, curve: Curve) -> None:
+        """Log what was measured since the last commit: SB3's keys, which `export --follow` reads, and people too."""
+        for row in curve.after(self._told_step):
+            self._log.info(MEASURED, step=row.step, **{key: float(f"{value:.6g}") for key, value in row.values.items()})
+            self._told_step = row.step

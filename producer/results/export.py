@@ -8,10 +8,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO
 
+from producer.results.logs import LogReader
 from producer.results.parts import ResultDamaged, folders, read_outcome, read_part, side_by_side, write_whole
 from producer.results.progress import ALIVE, JobProgress, SweepProgress
 from producer.results.words import label_keys, set_label
 from worker.contract.errors import InputError
+from worker.contract.log import MEASURED
 from worker.contract.manifest import Outcome
 from worker.contract.records import BlobStore
 from worker.contract.result import Result
@@ -79,11 +81,21 @@ class _EventWriter:
 
 
 @dataclass
+class _Live:
+    """The event file of a running job, and how far it is."""
+
+    file: IO[bytes]
+    writer: _EventWriter
+    logs: LogReader
+    last_step: int = -1
+
+
+@dataclass
 class TensorBoardExport:
     """Keeps a folder of event files in step with a sweep, one run a job.
 
-    A finished job's curve is written once. Of running jobs, whose curves are not published yet, `live/…` scalars are
-    added with every call of `update`.
+    A finished job's curve is written once. Of running jobs, whose curves are not published yet, every call of `update`
+    adds what their logs have measured by then, and `live/…` scalars; that file goes when the job is done.
     """
 
     blobs: BlobStore
@@ -91,7 +103,7 @@ class TensorBoardExport:
     now: Callable[[], float]
     """Unix seconds."""
     problems: list[str] = field(default_factory=list)
-    _live: dict[str, tuple[IO[bytes], _EventWriter, int]] = field(default_factory=dict)
+    _live: dict[str, _Live] = field(default_factory=dict)
 
     def update(self, sweep: SweepProgress, *, live: bool = False) -> int:
         """Bring the folder up to date and return how many curves were written. Raises StorageError, InputError."""
@@ -110,13 +122,13 @@ class TensorBoardExport:
         if live:
             for job in sweep.jobs:
                 if job.state in ALIVE and job.latest_return is not None:
-                    self._add_live(job, self.folder / where(job))
+                    self._add_live(sweep.sweep, job, self.folder / where(job))
         return len(written)
 
     def close(self) -> None:
         """Close the files of running jobs."""
-        for file, _, _ in self._live.values():
-            file.close()
+        for live in self._live.values():
+            live.file.close()
         self._live.clear()
 
     def _write_curve(self, sweep: str, job: JobProgress, folder: Path) -> bool:
@@ -129,6 +141,10 @@ class TensorBoardExport:
         for older in folder.glob(f"events.out.tfevents.0{MARK}{job.id}.*"):
             older.unlink()  # of a run before `retry`: its points would mix with the new ones
         write_whole(path, body)
+        live = self._live.pop(job.id, None)
+        if live is not None:
+            live.file.close()
+        (folder / _live_name(job)).unlink(missing_ok=True)  # the same points, with less precision
         return True
 
     def _times(self, job: JobProgress, outcome: Outcome) -> Callable[[int], float]:
@@ -138,19 +154,33 @@ class TensorBoardExport:
         pace = result.seconds / max(1, result.step)
         return lambda step: started + step * pace
 
-    def _add_live(self, job: JobProgress, folder: Path) -> None:
+    def _add_live(self, sweep: str, job: JobProgress, folder: Path) -> None:
         if job.id not in self._live:
             folder.mkdir(parents=True, exist_ok=True)
             # Appended to, unlike all else: TensorBoard follows a file that grows.
-            file: IO[bytes] = (folder / f"events.out.tfevents.1{MARK}{job.id}.live").open("wb")
-            self._live[job.id] = (file, _EventWriter(file, self.now()), -1)
-        kept, writer, last_step = self._live[job.id]
-        if job.reached == last_step or job.latest_return is None:
+            file: IO[bytes] = (folder / _live_name(job)).open("wb")
+            self._live[job.id] = _Live(file, _EventWriter(file, self.now()), LogReader(self.blobs, sweep, job.id))
+        live = self._live[job.id]
+        if job.reached == live.last_step or job.latest_return is None:
             return
         values = {"live/latest_return": job.latest_return, "live/steps_per_second": job.steps_per_second}
-        writer.write(CurveRow(job.reached, values), self.now())
-        writer.flush()
-        self._live[job.id] = (kept, writer, job.reached)
+        for row in (*_measured(live.logs), CurveRow(job.reached, values)):
+            live.writer.write(row, self.now())
+        live.writer.flush()
+        live.last_step = job.reached
+
+
+def _live_name(job: JobProgress) -> str:
+    return f"events.out.tfevents.1{MARK}{job.id}.live"
+
+
+def _measured(logs: LogReader) -> Iterator[CurveRow]:
+    """Yield what a job's workers have measured since the last call."""
+    for line in logs.new_lines():
+        step = line.content.get("step")
+        if line.content.get("event") == MEASURED and isinstance(step, int):
+            numbers = ((key, value) for key, value in line.content.items() if "/" in key)
+            yield CurveRow(step, {key: float(value) for key, value in numbers if isinstance(value, int | float)})
 
 
 # ---- CSV -------------------------------------------------------------------------------------------------------------

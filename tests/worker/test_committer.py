@@ -1,10 +1,12 @@
 """The committer: one snapshot in flight, and a failure that costs nothing but time (rules 2, 5 and 9)."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
+import structlog
 
 from tests.fakes.hand_runtime import HandRuntime
 from tests.fakes.manifests import OTHER_NONCE, claim
@@ -16,7 +18,9 @@ from worker import decisions, fence
 from worker.checkpoint import CheckpointStore
 from worker.committer import AGAIN_AFTER_FAILURE_S, Committer
 from worker.contract import names
+from worker.contract.log import MEASURED
 from worker.contract.through import BlobsThrough
+from worker.snapshot.curve import Curve, CurveRow
 from worker.stop import StopRequest
 
 LONG_S = 30.0
@@ -159,6 +163,23 @@ def test_a_mistake_of_ours_reaches_the_trainers_thread() -> None:
         assert bench.stop.reason is not None
         with pytest.raises(ValueError, match="a mistake"):
             bench.committer.raise_its_error()
+
+
+def test_what_was_measured_since_the_last_commit_is_logged_once() -> None:
+    told: list[tuple[int, float]] = []
+
+    def keep(_logger: object, _method: str, event: MutableMapping[str, Any]) -> str:
+        if event["event"] == MEASURED:
+            told.append((event["step"], event["train/ent_coef"]))
+        raise structlog.DropEvent
+
+    with committing() as bench:
+        bench.committer._log = structlog.wrap_logger(None, processors=[keep])
+        for step, rows in ((2, 1), (4, 1), (6, 3)):
+            bench.run._curve = Curve(tuple(CurveRow(row, {"train/ent_coef": row / 3}) for row in range(1, rows + 1)))
+            bench.commit_at(step)
+            assert bench.settled()
+    assert told == [(1, 0.333333), (3, 1.0)]
 
 
 def test_closing_waits_for_the_snapshot_in_flight() -> None:

@@ -10,6 +10,9 @@ import structlog
 Logger = structlog.stdlib.BoundLogger
 Sink = Callable[[dict[str, Any]], None]
 
+MEASURED = "training.measured"
+"""The event of a claim's log that has a row of the learning curve: `step`, and SB3's keys."""
+
 
 def configure(
     level: str = "info",

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -59,17 +59,26 @@ class Curve:
         """Return the curve with one more evaluation."""
         return Curve(self.rows, (*self.evaluations, row))
 
-    def to_csv(self) -> str:
-        """Return the curve as CSV: one line a step, an empty cell where nothing was measured."""
+    def merged(self) -> Iterator[CurveRow]:
+        """Yield rows and the means of evaluations together, one for each step, in order."""
         lines: dict[int, dict[str, float]] = {row.step: dict(row.values) for row in self.rows}
         for evaluation in self.evaluations:
             means = (float(np.mean(evaluation.returns)), float(np.mean(evaluation.lengths)))
             lines.setdefault(evaluation.step, {}).update(zip(EVALUATION_KEYS, means, strict=True))
+        return (CurveRow(step, lines[step]) for step in sorted(lines))
+
+    def after(self, step: int) -> tuple[CurveRow, ...]:
+        """Return what is worth telling of the rows above `step`: every evaluation, and the newest row."""
+        new = [row for row in self.merged() if row.step > step]
+        return tuple(row for row in new if row is new[-1] or EVALUATION_KEYS[0] in row.values)
+
+    def to_csv(self) -> str:
+        """Return the curve as CSV: one line a step, an empty cell where nothing was measured."""
         text = io.StringIO()
         writer = csv.DictWriter(text, ("step", *KEYS, *EVALUATION_KEYS), lineterminator="\n")
         writer.writeheader()
-        for step in sorted(lines):
-            writer.writerow({"step": step, **lines[step]})
+        for row in self.merged():
+            writer.writerow({"step": row.step, **row.values})
         return text.getvalue()
 
     def arrays(self) -> dict[str, Array]:

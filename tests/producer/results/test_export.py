@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from producer.results.parts import ResultDamaged
 from producer.results.progress import ProgressReader, SweepProgress
 from tests.fakes.sweeps import Storage, episodes, make_plan, running
 from worker.contract import names
+from worker.contract.log import MEASURED
 
 PLAN = make_plan([{"tau": 0.01}, {"tau": 0.02}], seeds=[0])
 JOBS = tuple(PLAN.all_jobs())
@@ -68,21 +70,33 @@ def test_the_curve_of_a_retried_job_replaces_the_one_before(storage: Storage, tm
     assert [step for _, step, _ in read(tmp_path / "0000-tau=0.01" / "seed-0")["rollout/ep_rew_mean"]] == [500]
 
 
-def test_following_adds_what_a_running_job_shows_and_its_curve_when_it_is_done(
+def measured(storage: Storage, *lines: dict[str, object]) -> None:
+    """Let the first claim of the first job have logged these."""
+    body = "\n".join(json.dumps({"event": MEASURED, "level": "info", **line}) for line in lines)
+    storage.blobs.put(names.SWEEPS, names.log("lunar", JOBS[0].id, 1, "ab" * 8), body.encode())
+
+
+def test_following_adds_what_a_running_job_measures_and_its_curve_when_it_is_done(
     storage: Storage, tmp_path: Path
 ) -> None:
     now_s = [100.0]
+    folder = tmp_path / "0000-tau=0.01" / "seed-0"
     export = TensorBoardExport(storage.blobs, tmp_path, lambda: now_s[0])
-    for step in (1_000, 1_000, 2_000):
+    first, second = ({"step": step, "rollout/ep_rew_mean": -step / 10, "train/ent_coef": 0.5} for step in (900, 1_900))
+    for step, lines in ((1_000, (first,)), (1_000, (first,)), (2_000, (first, {"event": "other"}, second))):
+        measured(storage, *lines)
         storage.put_manifest(running(JOBS[0], step, latest_return=float(step)))
         export.update(progress(storage), live=True)
         now_s[0] += 1.0
+    found = read(folder)
+    assert [(step, value) for _, step, value in found["live/latest_return"]] == [(1_000, 1_000.0), (2_000, 2_000.0)]
+    assert [(step, value) for _, step, value in found["rollout/ep_rew_mean"]] == [(900, -90.0), (1_900, -190.0)]
+    assert found["train/ent_coef"][0][2] == 0.5
     storage.finish(JOBS[0], episodes(212.0))
     assert export.update(progress(storage), live=True) == 1
     export.close()
-    found = read(tmp_path / "0000-tau=0.01" / "seed-0")
-    assert [(step, value) for _, step, value in found["live/latest_return"]] == [(1_000, 1_000.0), (2_000, 2_000.0)]
-    assert "rollout/ep_rew_mean" in found
+    assert [step for _, step, _ in read(folder)["rollout/ep_rew_mean"]] == [1_000, 100_000]
+    assert len(list(folder.iterdir())) == 1
 
 
 def test_a_damaged_curve_is_reported_once_and_the_others_are_written(storage: Storage, tmp_path: Path) -> None:

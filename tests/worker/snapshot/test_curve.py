@@ -70,3 +70,16 @@ def test_a_summary_tells_mean_spread_landings_and_the_bad_tail() -> None:
 def test_machines_are_told_apart_by_what_differs() -> None:
     assert differences({"cpu": "A", "torch": "2"}, {"cpu": "A", "torch": "2"}) == ()
     assert differences({"cpu": "A"}, {"cpu": "B", "torch": "2"}) == ("cpu: A → B", "torch: unknown → 2")
+
+
+def test_worth_telling_is_every_new_evaluation_and_the_newest_row() -> None:
+    curve = Curve(
+        tuple(CurveRow(step, {"train/ent_coef": step / 10_000}) for step in (1_000, 2_000, 3_000)),
+        (EvaluationRow(2_000, (1.0, 3.0), (10, 20)),),
+    )
+    assert curve.after(0) == (
+        CurveRow(2_000, {"train/ent_coef": 0.2, "eval/mean_reward": 2.0, "eval/mean_ep_length": 15.0}),
+        CurveRow(3_000, {"train/ent_coef": 0.3}),
+    )
+    assert [row.step for row in curve.after(2_000)] == [3_000]
+    assert curve.after(3_000) == ()
