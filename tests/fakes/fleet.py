@@ -6,24 +6,23 @@ models of worker/loop.py: they receive, read the flags, claim or give back, work
 
 import contextlib
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from producer.fleet.look import ScaleSetState
-from producer.fleet.memory import Memory
-from producer.fleet.scaler import Scaler
+from producer.emulator.wake import Run
+from producer.fleet.scaler import Scaler, TickReport
 from producer.session import Session
 from tests.fakes.clock import VirtualRuntime
+from tests.fakes.fleet_clients import CheckedSet, SlowBlobs, SlowQueue
+from tests.fakes.fleet_wake import WakeWorld, fleet_wake
 from tests.fakes.scale_set import MemoryScaleSet
 from tests.fakes.slot import silent
-from tests.fakes.storage import MemoryBlobs, MemoryQueue
-from worker.contract import names
+from tests.fakes.storage import MemoryQueue
 from worker.contract.control import Control, Flag, SlotReport
-from worker.contract.errors import FleetError, MessageGone, StorageError, StorageUnavailable
-from worker.contract.queue import Message, Receipt
-from worker.contract.records import Condition, Listed, Stored
+from worker.contract.errors import MessageGone, StorageError, StorageUnavailable
+from worker.contract.queue import Message
 from worker.contract.runtime import Event
 from worker.contract.settings import Durations, Target
 from worker.vm.files import SlotFile, slot_file, write_file
@@ -40,87 +39,6 @@ class Audit:
     resent: int
 
 
-class SlowBlobs(MemoryBlobs):
-    """Storage whose answers take time, and fail during an outage."""
-
-    def __init__(self, clock: Callable[[], float], request: Callable[[str], None]) -> None:
-        super().__init__(clock)
-        self._request = request
-
-    def get(self, container: str, name: str, beat: Callable[[], None] = lambda: None) -> Stored | None:
-        self._request(f"get {name}")
-        return super().get(container, name, beat)
-
-    def put(
-        self,
-        container: str,
-        name: str,
-        body: bytes,
-        condition: Condition = None,
-        metadata: Mapping[str, str] | None = None,
-    ) -> str:
-        self._request(f"put {name}")
-        return super().put(container, name, body, condition, metadata)
-
-    def delete(self, container: str, name: str, condition: Condition = None) -> None:
-        self._request(f"delete {name}")
-        super().delete(container, name, condition)
-
-    def list(self, container: str, prefix: str) -> Iterator[Listed]:
-        self._request(f"list {prefix}")
-        yield from tuple(super().list(container, prefix))
-
-
-class SlowQueue(MemoryQueue):
-    """A queue whose answers take time, and fail during an outage."""
-
-    def __init__(self, clock: Callable[[], float], request: Callable[[str], None]) -> None:
-        super().__init__(clock)
-        self._request = request
-
-    def receive(self, visibility_timeout_s: float) -> Message | None:
-        self._request("receive")
-        return super().receive(visibility_timeout_s)
-
-    def renew(self, receipt: Receipt, visibility_timeout_s: float) -> Receipt:
-        self._request("renew")
-        return super().renew(receipt, visibility_timeout_s)
-
-    def count(self) -> int:
-        self._request("count")
-        return super().count()
-
-
-class CheckedSet:
-    """The scale set as clients see it: slow, and with a witness to every deletion."""
-
-    def __init__(self, inner: MemoryScaleSet, request: Callable[[str], None], witness: Callable[[str], None]) -> None:
-        self._inner = inner
-        self._request = request
-        self._witness = witness
-
-    def read(self) -> ScaleSetState:
-        state = self._inner.read()
-        self._request("read the set")
-        return state
-
-    def raise_to(self, capacity: int, etag: str) -> None:
-        self._request("raise")
-        assert capacity > self._inner.capacity or etag != self._inner.read().etag, "a PATCH downwards"
-        self._inner.raise_to(capacity, etag)
-
-    def clear(self, etag: str) -> None:
-        self._request("clear")
-        assert not self._inner.names or etag != self._inner.read().etag, "cleared a set with instances"
-        self._inner.clear(etag)
-
-    def delete(self, vms: Sequence[str]) -> None:
-        self._request("delete instances")
-        for vm in vms:
-            self._witness(vm)
-        self._inner.delete(vms)
-
-
 class SimulatedSlot:
     """A slot's process."""
 
@@ -132,9 +50,10 @@ class SimulatedSlot:
         self._commits = 0
         self._flagged = False
         self._report = SlotReport(vm=vm.name, slot=number, state="idle")
-        self._reported_s = float("-inf")
+        self._reported_s = self._pulsed_s = float("-inf")
         self._message: Message | None = None
         self._ends_s = 0.0
+        self._receives_s = fleet.runtime.now_s + fleet.durations.first_receive_after_pulse_s
         write_file(slot_file(vm.directory, number), SlotFile(pid=1))
 
     @property
@@ -147,10 +66,19 @@ class SimulatedSlot:
         if not self._vm.alive:
             return None
         try:
+            self._pulse()
+            if self._fleet.runtime.now_s < self._receives_s:
+                return self._receives_s - self._fleet.runtime.now_s
             pause_s = self._work() if self._message else self._receive()
         except StorageError:
             pause_s = self._fleet.chance.uniform(1.0, 30.0)
         return pause_s if self._vm.alive else None
+
+    def _pulse(self) -> None:
+        now_s = self._fleet.runtime.now_s
+        if now_s - self._pulsed_s >= self._fleet.durations.pulse_s:
+            self._fleet.control.pulse(self._vm.name)
+            self._pulsed_s = now_s
 
     def _receive(self) -> float | None:
         fleet = self._fleet
@@ -294,6 +222,9 @@ class Fleet:
         self.done: set[str] = set()
         self.sent: list[str] = []
         self.told: list[str] = []
+        self.wake_runs: list[Run] = []
+        self.pause: Callable[[], float] = lambda: 0.0
+        """How long a producer stands still before its next request."""
         self.inner = MemoryScaleSet(clock, boot_s=45.0, lowers_late=lowers_late, booted=self._boot, killed=self._kill)
         self.clients = CheckedSet(self.inner, self._request, self._witness)
         self.target = Target(
@@ -334,41 +265,31 @@ class Fleet:
 
     def watch(self, stop: Event) -> None:
         """Open a laptop on which `scale --watch` runs until `stop`."""
-        scaler, memory = self.scaler(), Memory()
-
-        def turn() -> float | None:
-            nonlocal memory
-            if stop.is_set():
-                return None
-            report = scaler.tick(memory)
-            memory = report.memory
-            self.told.extend(report.changes)
-            return report.pause_s
-
-        self.every(turn)
+        scaler = self.scaler()
+        self.runtime.spawn("watch", lambda: scaler.watch(stop, lambda report: self.told.extend(report.changes)))
 
     def wake(self) -> None:
-        """Rule 12, as far as it raises."""
+        """Let the deployed wake run on its schedule."""
+        wake = fleet_wake(self.target.max_instances, self.target.slots_per_instance)
+        world = WakeWorld(self.runtime, self.inner, self.blobs, self.jobs, self._working)
 
-        def turn() -> float:
-            state, count = self.inner.read(), self.jobs.count()
-            needed = min(self.target.max_instances, -(-count // self.target.slots_per_instance))
-            if needed > state.capacity:
-                self.blobs.put(names.CONTROL, names.PULSE, b"wake")
-                try:
-                    self.inner.raise_to(needed, state.etag)
-                except FleetError:
-                    return 600.0
-            return 600.0
+        def work() -> None:
+            while True:
+                self.wake_runs.append(wake.run(world))
+                self.runtime.advance(wake.interval_s)
 
-        self.every(turn)
+        self.runtime.spawn("wake", work)
 
-    def enqueue(self, jobs: int) -> None:
+    def close(self) -> None:
+        """End what runs."""
+        self.runtime.close()
+
+    def enqueue(self, jobs: int) -> TickReport:
         """Send jobs and end with the closing ticks."""
         for _ in range(jobs):
             self.sent.append(f"job-{len(self.sent)}")
             self.jobs.send(self.sent[-1])
-        self.scaler().ensure_capacity(self.told.append)
+        return self.scaler().ensure_capacity(self.told.append)
 
     # The world
 
@@ -401,7 +322,7 @@ class Fleet:
         injected = self._injected.pop(len(self.requests), None)
         if injected:
             injected()
-        self.runtime.advance(self.chance.choice([0.01, 0.05, 0.2, 2.0]))
+        self.runtime.advance(self.chance.choice([0.01, 0.05, 0.2, 2.0]) + self.pause())
         if self.outage:
             raise StorageUnavailable("an outage")
 
@@ -414,6 +335,9 @@ class Fleet:
     def _kill(self, name: str) -> None:
         if name in self.vms:
             self.vms[name].alive = False
+
+    def _working(self) -> list[str]:
+        return [vm.name for vm in self.vms.values() if vm.works]
 
     def _witness(self, name: str) -> None:
         vm = self.vms.get(name)

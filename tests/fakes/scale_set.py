@@ -103,6 +103,10 @@ class MemoryScaleSet:
         self.settle()
         return self._capacity
 
+    @property
+    def etag(self) -> str:
+        return str(self._etag)
+
     def _patch(self, what: str, capacity: int, etag: str) -> None:
         self.settle()
         if self.faults:

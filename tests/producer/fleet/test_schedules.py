@@ -1,13 +1,15 @@
 """Whole fleets through many schedules: no work is left without a VM, no working VM goes, and all ends at zero."""
 
+import contextlib
 import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.fakes.fleet import Fleet
-from worker.contract.errors import SetChanged, Throttled
+from tests.proof.schedules import misfortune
 from worker.contract.runtime import Event
 
 SCHEDULES = int(os.environ.get("TRANQUILITY_SCHEDULES", "4"))
@@ -19,9 +21,19 @@ HOUR_S = 3600.0
 schedules = pytest.mark.parametrize("seed", range(SCHEDULES))
 
 
+OpenFleet = Callable[..., Fleet]
+
+
+@pytest.fixture
+def open_fleet(tmp_path: Path) -> Iterator[OpenFleet]:
+    """Makes fleets, and ends all that runs in them."""
+    with contextlib.ExitStack() as open_fleets:
+        yield lambda seed, **given: open_fleets.enter_context(contextlib.closing(Fleet(seed, tmp_path, **given)))
+
+
 @schedules
-def test_a_closed_laptop_leaves_no_job_behind_and_nothing_running(seed: int, tmp_path: Path) -> None:
-    fleet = Fleet(seed, tmp_path, lowers_late=seed % 2 == 1)
+def test_a_closed_laptop_leaves_no_job_behind_and_nothing_running(seed: int, open_fleet: OpenFleet) -> None:
+    fleet = open_fleet(seed, lowers_late=seed % 2 == 1)
     for _ in range(3):
         fleet.enqueue(fleet.chance.randint(1, 9))
         # The next enqueue meets VMs that work, that are idle, that retire, or that have just gone.
@@ -66,12 +78,14 @@ class Scene:
         while len(fleet.requests) < moment:
             fleet.run(10.0)
         fleet.run_until_quiet(2 * HOUR_S)
+        fleet.close()
         return fleet
 
     def moments(self, directory: Path) -> list[int]:
         """Return the numbers of all requests from a little before the first flag to a little after the deletion."""
         fleet, _ = self.set_up(directory)
         fleet.run_until_quiet(2 * HOUR_S)
+        fleet.close()
         numbered = list(enumerate(fleet.requests, start=1))
         first = next(number for number, what in numbered if what.startswith(("put drain/", "put retire/")))
         last = max(number for number, what in numbered if what == "delete instances")
@@ -102,8 +116,10 @@ def test_a_job_that_comes_at_any_moment_of_a_vms_way_out_is_done_and_kills_no_wo
 
 
 @schedules
-def test_with_a_watching_producer_evictions_and_breakdowns_cost_time_and_no_job(seed: int, tmp_path: Path) -> None:
-    fleet = Fleet(seed, tmp_path, lowers_late=seed % 2 == 1)
+def test_with_a_watching_producer_evictions_and_breakdowns_cost_time_and_no_job(
+    seed: int, open_fleet: OpenFleet
+) -> None:
+    fleet = open_fleet(seed, lowers_late=seed % 2 == 1)
     stop = fleet.runtime.event()
     for _ in range(1 + seed % 2):
         fleet.watch(stop)
@@ -120,31 +136,9 @@ def test_with_a_watching_producer_evictions_and_breakdowns_cost_time_and_no_job(
     stop.set()
 
 
-def misfortune(fleet: Fleet) -> None:
-    """Let something go wrong."""
-    living = fleet.living()
-    what = fleet.chance.choice(["evict", "freeze", "stop", "drought", "throttle", "conflict", "outage", "nothing"])
-    if what == "drought":
-        fleet.inner.droughts += 2
-    elif what == "throttle":
-        fleet.inner.faults.append(Throttled("429", 40.0))
-    elif what == "conflict":
-        fleet.inner.faults.append(SetChanged("409"))
-    elif what == "outage":
-        fleet.outage = not fleet.outage
-    elif living:
-        vm = fleet.chance.choice(living)
-        if what == "evict":
-            fleet.inner.evict(vm.name)
-        elif what == "freeze":
-            vm.freeze()
-        elif what == "stop":
-            fleet.inner.break_down(vm.name)
-
-
 @schedules
-def test_a_storage_outage_does_not_look_like_a_dead_fleet(seed: int, tmp_path: Path) -> None:
-    fleet = Fleet(seed, tmp_path)
+def test_a_storage_outage_does_not_look_like_a_dead_fleet(seed: int, open_fleet: OpenFleet) -> None:
+    fleet = open_fleet(seed)
     fleet.watch(fleet.runtime.event())
     fleet.enqueue(200)
     fleet.run(1800.0 + 7 * seed)
@@ -158,8 +152,8 @@ def test_a_storage_outage_does_not_look_like_a_dead_fleet(seed: int, tmp_path: P
     assert not list(fleet.control.flagged("drain"))
 
 
-def test_a_dead_vm_is_replaced_and_deleted(tmp_path: Path) -> None:
-    fleet = Fleet(0, tmp_path, max_instances=2, slots=1)
+def test_a_dead_vm_is_replaced_and_deleted(open_fleet: OpenFleet) -> None:
+    fleet = open_fleet(0, max_instances=2, slots=1)
     fleet.watch(fleet.runtime.event())
     fleet.enqueue(1)
     while not any(vm.works for vm in fleet.living()):
@@ -173,8 +167,8 @@ def test_a_dead_vm_is_replaced_and_deleted(tmp_path: Path) -> None:
     assert not fleet.left_to_do
 
 
-def test_an_eviction_is_made_good_by_the_next_ticks(tmp_path: Path) -> None:
-    fleet = Fleet(0, tmp_path, max_instances=3, slots=1)
+def test_an_eviction_is_made_good_by_the_next_ticks(open_fleet: OpenFleet) -> None:
+    fleet = open_fleet(0, max_instances=3, slots=1)
     fleet.watch(fleet.runtime.event())
     fleet.enqueue(30)
     fleet.run(300.0)
@@ -185,8 +179,8 @@ def test_an_eviction_is_made_good_by_the_next_ticks(tmp_path: Path) -> None:
     assert fleet.inner.capacity == 3
 
 
-def test_a_stable_fleet_is_not_written(tmp_path: Path) -> None:
-    fleet = Fleet(0, tmp_path, max_instances=3, slots=1)
+def test_a_stable_fleet_is_not_written(open_fleet: OpenFleet) -> None:
+    fleet = open_fleet(0, max_instances=3, slots=1)
     fleet.watch(fleet.runtime.event())
     fleet.enqueue(300)
     fleet.run(300.0)
@@ -196,8 +190,8 @@ def test_a_stable_fleet_is_not_written(tmp_path: Path) -> None:
     assert fleet.inner.writes == []
 
 
-def test_a_fruitless_fleet_is_held_and_a_person_ends_that(tmp_path: Path) -> None:
-    fleet = Fleet(0, tmp_path, max_instances=2, slots=1)
+def test_a_fruitless_fleet_is_held_and_a_person_ends_that(open_fleet: OpenFleet) -> None:
+    fleet = open_fleet(0, max_instances=2, slots=1)
     fleet.watch(fleet.runtime.event())
     fleet.enqueue(2)
     for _ in range(60):
@@ -217,8 +211,8 @@ def test_a_fruitless_fleet_is_held_and_a_person_ends_that(tmp_path: Path) -> Non
     assert not fleet.left_to_do
 
 
-def test_in_a_drought_raises_go_on_ever_more_slowly_and_the_first_vm_ends_it(tmp_path: Path) -> None:
-    fleet = Fleet(0, tmp_path, max_instances=2, slots=1)
+def test_in_a_drought_raises_go_on_ever_more_slowly_and_the_first_vm_ends_it(open_fleet: OpenFleet) -> None:
+    fleet = open_fleet(0, max_instances=2, slots=1)
     fleet.watch(fleet.runtime.event())
     fleet.inner.droughts = 10_000
     fleet.enqueue(2)
@@ -235,8 +229,8 @@ def test_in_a_drought_raises_go_on_ever_more_slowly_and_the_first_vm_ends_it(tmp
     assert fleet.control.refusal() is None
 
 
-def test_without_a_laptop_the_wake_replaces_what_was_evicted(tmp_path: Path) -> None:
-    fleet = Fleet(0, tmp_path, max_instances=2, slots=1)
+def test_without_a_laptop_the_wake_replaces_what_was_evicted(open_fleet: OpenFleet) -> None:
+    fleet = open_fleet(0, max_instances=2, slots=1)
     fleet.wake()
     fleet.enqueue(4)
     fleet.run(200.0)

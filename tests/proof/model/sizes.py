@@ -8,6 +8,8 @@ from tests.proof.model.fleet import FleetModel
 from tests.proof.model.fleet_world import Faults
 from tests.proof.model.job import JobModel
 from tests.proof.model.job_world import Budget
+from tests.proof.model.wake import State, WakeModel, the_wake
+from tests.proof.model.wake_without import SLOW
 from tests.proof.row import Size
 
 
@@ -31,6 +33,8 @@ def _small() -> dict[str, Model[Any]]:
         "set, a watch and a VM that breaks": FleetModel(
             left=Faults(evict=1, freeze=1, total=1), jobs=0, watches=1, begun=True
         ),
+        "wake, a job and a VM that dies": WakeModel(the_wake(), State(to_come=1, deaths=1)),
+        "wake, a VM that boots for long": WakeModel(the_wake(), SLOW),
         "set, a job that comes too late": FleetModel(jobs=1, begun=True),
     }
 
@@ -46,6 +50,9 @@ def _full() -> dict[str, Model[Any]]:
         "two workers, cancelled and retried": _held(held, 2, "cancel", "retry"),
         "two workers, paused and resumed": _held(held, 2, "pause", "resume"),
         "two workers, paused, resumed, cancelled": _held(held, 2, "pause", "resume", "cancel"),
+        "wake, a producer, and all that goes wrong": WakeModel(
+            the_wake(), State(to_come=2, evictions=1, deaths=1, failures=1), producer=True
+        ),
         "set, three laptops that close, two slots": FleetModel(jobs=3, slots=2),
         "set of two VMs, laptops that close": FleetModel(jobs=2, most=2, places=3),
         "set, a fault while a laptop closes": FleetModel(left=scaled, jobs=1, begun=True),
