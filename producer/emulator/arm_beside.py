@@ -106,20 +106,19 @@ def _workflow(model: ScaleSetModel, history: WakeHistory, *, disabled: bool) -> 
 
 
 def _runs(model: ScaleSetModel, history: WakeHistory) -> list[Document] | None:
-    """The newest first, as Azure lists them."""
+    """The newest first, as Azure lists them: also one that is going on."""
     if not history.name:
         return None
-    workflow = f"{model.description.group_id}/providers/Microsoft.Logic/workflows/{history.name}"
-    documents: list[Document] = []
-    for number, run in reversed(list(enumerate(history.runs))):
-        properties: dict[str, Any] = {
-            "startTime": timestamp(run.started),
-            "endTime": timestamp(run.ended),
-            "status": run.status,
-        }
+    shown: list[dict[str, Any]] = []
+    for run in history.runs:
+        shown.append({"startTime": timestamp(run.started), "endTime": timestamp(run.ended), "status": run.status})
         if run.code:
-            properties |= {"code": run.code, "error": {"code": run.code, "message": run.message}}
-        name = f"{number:020d}"
-        kind = "Microsoft.Logic/workflows/runs"
-        documents.append({"id": f"{workflow}/runs/{name}", "name": name, "type": kind, "properties": properties})
-    return documents
+            shown[-1] |= {"code": run.code, "error": {"code": run.code, "message": run.message}}
+    if (began := history.began) is not None:
+        shown.append({"startTime": timestamp(began), "status": "Running"})
+    kind = "Microsoft.Logic/workflows"
+    workflow = f"{model.description.group_id}/providers/{kind}/{history.name}"
+    return [
+        {"id": f"{workflow}/runs/{number:020d}", "name": f"{number:020d}", "type": f"{kind}/runs", "properties": run}
+        for number, run in reversed(list(enumerate(shown)))
+    ]

@@ -74,7 +74,9 @@ class WakeHistory:
     name: str = ""
     interval_s: float = 0.0
     runs: deque[RunEnded] = field(default_factory=lambda: deque(maxlen=KEPT_RUNS))
-    """The newest last."""
+    """Those that have ended, the newest last."""
+    began: datetime | None = None
+    """When the run that is going on began; None between two runs."""
 
 
 class _Stopped(Exception):
@@ -113,6 +115,8 @@ class WakeRuns:
         """Run at once, as Azure does after a deployment, and then on schedule until `stop` is set."""
         while not stop.is_set():
             world = _Loopback(self._tokens, self._wake, self._ca_file, self._runtime, stop, self._now)
+            # Before it is known whether it may run: whoever waits for its end sees it.
+            self._history.began = self._now()
             try:
                 if not self._asleep():
                     self._tell(self._run(world), world)
@@ -121,6 +125,8 @@ class WakeRuns:
             except UnsupportedWorkflow as error:
                 self._say(f"The wake cannot run on this machine: {error}.")
                 return
+            finally:
+                self._history.began = None
             self._runtime.wait(stop, self._wake.workflow.interval_s)
 
     def _run(self, world: "_Loopback") -> Run:

@@ -14,6 +14,8 @@ NEAR: Final = 0.75
 """Of the days after which a checkpoint is deleted."""
 DAY_S: Final = 86_400.0
 RUNS_MISSED: Final = 3
+LEAST_MISSED_S: Final = 60.0
+"""A fleet on this machine shrinks the pause between two runs, and not the time that a run takes."""
 SHOWN: Final = 3
 PUBLISH: Final = "tranquility release publish"
 
@@ -308,10 +310,11 @@ class Judge:
                 "Enable it in the portal (Logic App → Enable), or deploy again.",
             )
             return
-        if wake.runs and wake.runs[0].status not in {"Succeeded", "Running", "Waiting"}:
-            last = wake.runs[0]
+        ended = [run for run in wake.runs if run.status not in {"Running", "Waiting"}]
+        if ended and ended[0].status != "Succeeded":
+            last = ended[0]
             said = f"{last.code}: {last.message}" if last.code else f"its status is {last.status}"
-            failed = next((n for n, run in enumerate(wake.runs) if run.status == "Succeeded"), len(wake.runs))
+            failed = next((n for n, run in enumerate(ended) if run.status == "Succeeded"), len(ended))
             yield Finding(
                 "wake.failed",
                 f"The last {plural(failed, 'run')} of the wake failed, {duration(last.age_s)} ago: {said}",
@@ -319,7 +322,7 @@ class Judge:
                 "wrong" if failed > 1 else "note",  # one alone may have met a producer that was quicker
             )
         since_s = min(wake.runs[0].age_s, wake.age_s) if wake.runs else wake.age_s
-        if since_s > RUNS_MISSED * wake.interval_s:
+        if since_s > max(RUNS_MISSED * wake.interval_s, LEAST_MISSED_S):
             yield Finding(
                 "wake.missing",
                 f"The wake {name} has not run for {duration(since_s)}; it should every {duration(wake.interval_s)}.",

@@ -94,7 +94,7 @@ class Orphan:
 
 @dataclass(frozen=True, slots=True)
 class WakeRun:
-    """A run of the wake that has ended."""
+    """A run of the wake."""
 
     status: str
     age_s: float

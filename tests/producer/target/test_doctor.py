@@ -56,9 +56,9 @@ def running_fleet(azurite_home: Path, tmp_path_factory: pytest.TempPathFactory) 
 def fleet(running_fleet: LocalFleet, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalFleet]:
     """Return the fleet, empty, and nothing wrong with it but that its wake, which would mend things, is disabled."""
     monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", "")  # `credential` sets it: put it back afterwards
-    running_fleet.faults.wake_disabled = True
+    quiet(running_fleet)
     yield running_fleet
-    running_fleet.faults.wake_disabled = True
+    quiet(running_fleet)
     running_fleet.faults.deletions_leave = frozenset()
     running_fleet.faults.quota = None
     running_fleet.model.set_capacity(0)
@@ -97,11 +97,22 @@ def until(fleet: LocalFleet, holds: Callable[[], T]) -> T:
     return found
 
 
-def raise_to_one(fleet: LocalFleet, state: Provisioning = Provisioning.SUCCEEDED) -> str:
-    """Have one VM in this state; return its name."""
-    fleet.model.set_capacity(1)
-    (vm,) = until(fleet, lambda: [vm for vm in fleet.model.vms() if vm.provisioning is state])
-    return vm.name
+def quiet(fleet: LocalFleet) -> None:
+    """Disable the wake, and wait for the end of a run that goes on."""
+    fleet.faults.wake_disabled = True
+    until(fleet, lambda: fleet._wake_history.began is None)
+
+
+def names_of(fleet: LocalFleet, state: Provisioning = Provisioning.SUCCEEDED) -> list[str]:
+    """Return the VMs in this state."""
+    return [vm.name for vm in fleet.model.vms() if vm.provisioning is state]
+
+
+def raise_to(fleet: LocalFleet, capacity: int) -> list[str]:
+    """Have as many running VMs; return their names."""
+    fleet.model.set_capacity(capacity)
+    until(fleet, lambda: len(names_of(fleet)) == capacity)
+    return names_of(fleet)
 
 
 def found_in(session: Session, **durations: float) -> list[Finding]:
@@ -125,15 +136,12 @@ def test_a_healthy_fleet_is_well_and_looking_changes_nothing(
 ) -> None:
     fleet.faults.wake_disabled = False
     until(fleet, lambda: len(fleet._wake_history.runs) and fleet._wake_history.runs[-1].status == "Succeeded")
-    fleet.faults.wake_disabled = True
     before = (content(session), fleet.model.snapshot(), session.jobs.count(), session.poison.count())
-    assert found_in(session) == []
-    assert (content(session), fleet.model.snapshot(), session.jobs.count(), session.poison.count()) == before
-
-    fleet.faults.wake_disabled = False
     told = CliRunner().invoke(app, ["doctor", "--json", "--target", str(target_file)])
     assert json.loads(told.stdout) == {"well": True, "findings": []}
     assert told.exit_code == 0
+    after = (content(session), fleet.model.snapshot(), session.jobs.count(), session.poison.count())
+    assert after == before
 
 
 def test_every_operation_of_an_operator_is_tried_or_stands_in_for_another(session: Session) -> None:
@@ -146,40 +154,29 @@ def test_every_operation_of_an_operator_is_tried_or_stands_in_for_another(sessio
         assert f"{head}{colon}{COVERED[name]}" in tried
 
 
-def test_a_failed_instance_is_named_with_what_azure_said(fleet: LocalFleet, session: Session) -> None:
+def test_instances_that_failed_that_stopped_and_that_are_silent_are_named(fleet: LocalFleet, session: Session) -> None:
+    stopped, silent, busy = raise_to(fleet, 3)
     fleet.faults.allocate(Allocation.FAILS)
-    name = raise_to_one(fleet, Provisioning.FAILED)
-    (found,) = found_in(session)
-    assert found.subject == "set.failed"
-    assert name in found.what
-    assert "sufficient capacity" in found.what
-
-
-def test_a_stopped_instance_that_is_billed_is_named(fleet: LocalFleet, session: Session) -> None:
-    name = raise_to_one(fleet)
-    fleet.model.power_off(name)
-    (found,) = found_in(session)
-    assert (found.subject, name in found.what) == ("set.stopped", True)
-
-
-def test_an_instance_without_a_worker_is_named_once_it_had_time_to_boot(fleet: LocalFleet, session: Session) -> None:
-    name = raise_to_one(fleet)
-    assert found_in(session) == []
-    (found,) = found_in(session, boot_grace_s=-1.0)
-    assert (found.subject, name in found.what) == ("set.silent", True)
-    session.control.report_slot(SlotReport(vm=name, slot=0, state="busy"))
-    assert found_in(session, boot_grace_s=-1.0) == []
-    assert subjects(found_in(session, **ALL_HAD_THEIR_TIME)) == ["set.silent"]
+    fleet.model.set_capacity(4)
+    (failed,) = until(fleet, lambda: names_of(fleet, Provisioning.FAILED))
+    fleet.model.power_off(stopped)
+    session.control.report_slot(SlotReport(vm=busy, slot=0, state="busy"))
+    assert sorted(subjects(found_in(session))) == ["set.failed", "set.stopped"]  # the silent one may still be booting
+    found = {finding.subject: finding.what for finding in found_in(session, boot_grace_s=-1.0)}
+    assert sorted(found) == ["set.failed", "set.silent", "set.stopped"]
+    assert failed in found["set.failed"]
+    assert "sufficient capacity" in found["set.failed"]  # Azure's own words
+    assert stopped in found["set.stopped"]
+    assert silent in found["set.silent"]
 
 
 def test_what_deleted_vms_left_behind_is_named_with_the_command_that_removes_it(
     fleet: LocalFleet, session: Session
 ) -> None:
-    name = raise_to_one(fleet)
-    assert found_in(session) == []  # all of it is attached
+    gone, _ = raise_to(fleet, 2)  # of the other one everything is attached
     fleet.faults.deletions_leave = frozenset(Kind)
-    fleet.model.delete_instances([name])
-    until(fleet, lambda: not fleet.model.vms())
+    fleet.model.delete_instances([gone])
+    until(fleet, lambda: len(fleet.model.vms()) == 1)
     found = found_in(session)
     assert sorted(subjects(found)) == ["orphan.address", "orphan.disk", "orphan.interface"]
     assert {finding.todo.partition(" delete")[0] for finding in found} == {
@@ -189,21 +186,23 @@ def test_what_deleted_vms_left_behind_is_named_with_the_command_that_removes_it(
     }
 
 
-def test_poison_a_hold_and_a_failed_boot_are_found(fleet: LocalFleet, session: Session, target_file: Path) -> None:
+def test_poison_a_failed_boot_and_a_pointer_to_no_release_are_found_and_fail_the_check(
+    fleet: LocalFleet, session: Session, target_file: Path
+) -> None:
     session.poison.send("not a job")
     session.blobs.put(names.CONTROL, f"{names.FAILED_BOOTS}tranq-set_1", b"log")
-    assert sorted(subjects(found_in(session))) == ["queue.poison", "set.failed-boot"]
+    session.blobs.put(names.RELEASES, POINTER, Pointer(release="ab" * 32).canonical())
     told = CliRunner().invoke(app, ["doctor", "--target", str(target_file)])
     assert told.exit_code == 1
-    assert "1 message in the poison queue" in told.stdout
-    assert "3 things are wrong" in told.stdout  # and the wake
+    for words in ("1 message in the poison queue", "tranq-set_1 never became a worker", "publish again"):
+        assert words in told.stdout
+    assert "4 things are wrong" in told.stdout  # and the wake, which is disabled
 
 
 def test_a_sweep_without_messages_and_a_lease_without_a_worker_are_found(fleet: LocalFleet, session: Session) -> None:
     plan = plan_of()
     enqueue(session, plan, confirm=lambda _: True)
-    session.control.pulse("the test raises")
-    assert found_in(session) == []
+    session.control.pulse("somebody raises")
     while message := session.jobs.receive(60):
         session.jobs.delete(message.receipt)
     manifest = running(plan.job(plan.jobs[0]), 100)
@@ -219,13 +218,6 @@ def test_a_sweep_without_messages_and_a_lease_without_a_worker_are_found(fleet: 
     both = found_in(session, **ALL_HAD_THEIR_TIME)
     assert sorted(subjects(both)) == ["jobs.leases", "jobs.messages"]
     assert any("vm-1/0" in finding.what for finding in both)
-
-
-def test_a_pointer_to_a_release_that_is_not_there_is_found(fleet: LocalFleet, session: Session) -> None:
-    session.blobs.put(names.RELEASES, POINTER, Pointer(release="ab" * 32).canonical())
-    (found,) = found_in(session)
-    assert found.subject == "reach.releases"
-    assert "publish again" in found.what
 
 
 def test_a_wake_that_is_disabled_and_one_whose_runs_fail_are_found(fleet: LocalFleet, session: Session) -> None:
@@ -261,14 +253,14 @@ def test_a_missing_right_is_named_with_its_action_and_scope(fleet: LocalFleet, s
 
 
 def test_storage_that_does_not_answer_is_said_and_the_rest_is_looked_at(fleet: LocalFleet, session: Session) -> None:
-    fleet.faults.allocate(Allocation.FAILS)
-    raise_to_one(fleet, Provisioning.FAILED)
+    (name,) = raise_to(fleet, 1)
+    fleet.model.power_off(name)
 
     def carry(request: Callable[[], T]) -> T:
         raise StorageUnavailable("no route to host")
 
     found = found_in(replace(session, blobs=BlobsThrough(session.blobs, carry)))
-    assert {"reach.control", "reach.sweeps", "reach.releases", "set.failed"} <= set(subjects(found))
+    assert {"reach.control", "reach.sweeps", "reach.releases", "set.stopped"} <= set(subjects(found))
 
 
 def test_the_age_of_a_live_checkpoint_is_seen_and_that_of_an_ended_job_is_not() -> None:

@@ -91,6 +91,7 @@ LOST = SilentJob("lunar/bb", "set_9/3", D.dead_after_s + 1)
         ({"orphans": Reading((Orphan("address", "a1", True),))}, "orphan.address", "a1"),
         ({"wake": wake(enabled=False)}, "wake.disabled", "tranq-wake"),
         ({"wake": wake(FAILED, FAILED)}, "wake.failed", "CountFailed: the queue did not answer"),
+        ({"wake": wake(WakeRun("Running", 5.0), FAILED, FAILED)}, "wake.failed", "The last 2 runs"),
         ({"wake": wake(WakeRun("Succeeded", 2_000.0))}, "wake.missing", "33 min"),
         ({"wake": wake()}, "wake.missing", "9 d"),
         (
