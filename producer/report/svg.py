@@ -109,7 +109,7 @@ class Plot:
             "class": "plot",
             "role": "img",
             "aria-labelledby": f"{self.name}-title {self.name}-desc",
-            "style": f"max-width: {self.width}px",
+            "style": f"--natural: {self.width}px",
         }
 
 

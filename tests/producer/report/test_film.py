@@ -6,6 +6,7 @@ from pathlib import Path
 
 import imageio_ffmpeg
 import pytest
+from playwright.sync_api import Browser
 
 from producer.report import film as films
 from producer.report.film import EPISODES, NoFilm, film
@@ -45,6 +46,11 @@ def policy() -> bytes:
 
 @pytest.fixture
 def storage() -> Storage:
+    return stored()
+
+
+def stored() -> Storage:
+    """Return a sweep of three runs, whose policies cannot fly."""
     storage = Storage()
     storage.put_plan(PLAN)
     for job, score in zip(JOBS, (-300.0, -100.0, -200.0), strict=True):
@@ -57,11 +63,20 @@ def board(storage: Storage) -> Leaderboard:
     return found
 
 
-def test_the_report_holds_the_film_of_the_median_seed(storage: Storage, policy: bytes, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def filmed(policy: bytes, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report whose leader can fly."""
+    storage = stored()
     done = storage.finish(MEDIAN, [-200.0] * 3)
     outcome = done.outcome.model_copy(update={"policy": storage.put_part(done, POLICY, policy)})
     storage.put_manifest(done.model_copy(update={"outcome": outcome}))
-    html = make_report(storage.session(), "lander")
+    path = tmp_path_factory.mktemp("filmed") / "report.html"
+    path.write_text(make_report(storage.session(), "lander"))
+    return path
+
+
+def test_the_report_holds_the_film_of_the_median_seed(filmed: Path, policy: bytes, tmp_path: Path) -> None:
+    html = filmed.read_text()
     url = html.partition('src="data:video/mp4;base64,')[2].partition('"')[0]
     (tmp_path / "leader.mp4").write_bytes(base64.b64decode(url))
     frames, seconds = imageio_ffmpeg.count_frames_and_secs(str(tmp_path / "leader.mp4"))
@@ -70,6 +85,23 @@ def test_the_report_holds_the_film_of_the_median_seed(storage: Storage, policy: 
     assert seconds == pytest.approx(sum(flown) / 50, abs=0.2)
     assert f"common, seed 2 (the median of its 3 seeds, job {MEDIAN.id})" in html
     assert f"tranquility play lander/{MEDIAN.id} --window" in html
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_the_film_plays_in_a_browser(browser: Browser, filmed: Path, width: int) -> None:
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    troubles: list[str] = []
+    page.on("console", lambda message: troubles.append(message.text))
+    page.goto(filmed.as_uri())
+    page.locator("video").evaluate("async video => { await video.play(); }")
+    assert page.locator("video").evaluate("video => [video.videoWidth, video.videoHeight, video.error]") == [
+        600,
+        400,
+        None,
+    ]
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert troubles == []
+    page.close()
 
 
 def test_what_is_not_installed_is_said(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:

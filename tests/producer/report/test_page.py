@@ -96,7 +96,7 @@ def test_ids_are_unique_and_every_link_in_the_page_leads_somewhere(visit: Callab
     ids = seen.ask("[...document.querySelectorAll('[id]')].map(one => one.id)")
     assert len(ids) == len(set(ids))
     links = seen.ask("[...document.querySelectorAll('a[href^=\"#\"]')].map(one => one.hash.slice(1))")
-    assert len(links) > 100
+    assert len(links) > 40
     assert set(links) <= set(ids)
     lines = seen.ask("[...document.querySelectorAll('[data-line]')].map(one => one.dataset.line)")
     assert set(lines) <= set(ids)
@@ -196,9 +196,9 @@ def text_of(visit: Callable[..., Visit]) -> Callable[[str], str]:
 def test_it_says_how_far_the_leader_can_be_believed_and_what_is_wrong(text_of: Callable[[str], str]) -> None:
     text = text_of("large")
     assert "The sweep is not finished: this report shows it as it stands." in text
-    assert "100 jobs: 97 done, 2 running, 1 failed." in text
+    assert "120 jobs: 88 waiting, 29 done, 2 running, 1 failed." in text
     assert "not confirmed on fresh seeds." in text
-    assert "Not all runs are finished: 2 sets miss seeds." in text
+    assert "Not all runs are finished: 19 sets miss seeds; 3 sets without any result." in text
     assert "runs resumed on another kind of machine" in text
     assert "failed: diverged: the critic's loss is NaN" in text
     assert "seen. The bars say how much its error grows" in text

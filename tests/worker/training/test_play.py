@@ -15,8 +15,10 @@ import numpy as np
 import pytest
 import torch
 from stable_baselines3 import PPO, SAC
+from typer.testing import CliRunner
 
 from tests.fakes.sweeps import running
+from worker.commands import app
 from worker.contract.errors import InputError
 from worker.contract.job import EnvironmentSpec, Job
 from worker.contract.result import Result
@@ -229,28 +231,23 @@ def test_an_environment_outside_the_table_may_be_flown_in(drifting: str) -> None
 # ---- the command -----------------------------------------------------------------------------------------------------
 
 
-def worker(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, **variables}
-    return subprocess.run(
-        [sys.executable, "-m", "worker", "play", *arguments], env=environment, capture_output=True, text=True
-    )
-
-
 def test_the_command_films_and_tells_the_flights_as_json(model: SAC, job: Job, tmp_path: Path) -> None:
     (tmp_path / "policy.safetensors").write_bytes(encode_policy(model, job))
     film = tmp_path / "flight.mp4"
-    done = worker(str(tmp_path / "policy.safetensors"), "--episodes", "1", "--video", str(film), "--json")
-    assert done.returncode == 0, done.stderr
-    (flight,) = json.loads(done.stdout)
+    arguments = ["play", str(tmp_path / "policy.safetensors"), "--episodes", "1", "--video", str(film), "--json"]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    (flight,) = json.loads(done.output)
     assert flight["length"] == 200
     assert imageio_ffmpeg.count_frames_and_secs(str(film)) == (200, pytest.approx(200 / 30, abs=0.1))
 
 
-def test_the_command_opens_a_window(model_zip: Path) -> None:
-    arguments = (str(model_zip), "--env", "Pendulum-v1", "--episodes", "1")
-    done = worker(*arguments, "--window", SDL_VIDEODRIVER="dummy")
-    assert done.returncode == 0, done.stderr
-    assert "episode 1: return" in done.stdout
-    refused = worker(*arguments, "--window", "--video", str(model_zip.with_suffix(".mp4")))
-    assert refused.returncode == 2
-    assert "one of --video and --window" in refused.stderr
+def test_the_command_opens_a_window(model_zip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    arguments = ["play", str(model_zip), "--env", "Pendulum-v1", "--episodes", "1", "--window"]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    assert "episode 1: return" in done.output
+    refused = CliRunner().invoke(app, [*arguments, "--video", str(model_zip.with_suffix(".mp4"))])
+    assert isinstance(refused.exception, InputError)
+    assert "one of --video and --window" in str(refused.exception)
