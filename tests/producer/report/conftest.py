@@ -12,6 +12,7 @@ from producer.report.page import make_report
 from producer.sweep.confirm import with_fresh_seeds
 from tests.fakes.reported import lunar_plan, store_sweep
 from tests.fakes.sweeps import Storage
+from tests.needs import program
 
 FLAGS = (
     "--no-sandbox",  # CI is root
@@ -27,9 +28,7 @@ FLAGS = (
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Headless Chromium of this machine, with a profile of its own that goes with it."""
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("no Chromium here: apt-get install chromium")
+    chromium = shutil.which("google-chrome") or program("chromium", "apt-get install chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
         yield browser
