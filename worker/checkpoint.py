@@ -65,7 +65,7 @@ class CheckpointStore:
 
     def collect(self, garbage: Iterable[str]) -> None:
         """Delete blobs by name, after a confirmed commit that names them no more (rule 9)."""
-        for name in garbage:
+        for name in sorted(garbage):  # a set of names has another order in each process
             self._blobs.delete(names.CHECKPOINTS, name)
 
     def collect_all(self) -> None:

@@ -141,8 +141,8 @@ class SlotProcess:
 
     def _must_have_ended(self, limit_s: float) -> None:
         world = self._machine.world
-        runs = self._machine.alive and self.process.alive and not self.process.paused
-        if runs and not world.closed and world.now_s > self._machine.excused_until_s:
+        undisturbed = self.process.paused_s < world.now_s - limit_s and world.now_s > self._machine.excused_until_s
+        if self._machine.alive and self.process.alive and undisturbed and not world.closed:
             world.rules.breaks(self.client.name, f"hangs for {limit_s:.1f} s, and its watchdog is fed")
 
     def feed(self) -> None:
@@ -354,7 +354,6 @@ class Machine:
             self.world.scheduler.after(RESTART_S, lambda: self._start_services() if self.alive else None)
 
     def _events(self) -> dict[str, Any]:
-        self.world.scheduler.sleep(0.002)
         own = [self.own_event] if self.own_event else []
         return {"DocumentIncarnation": 1, "Events": [*self.foreign_events, *own]}
 

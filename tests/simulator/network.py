@@ -111,32 +111,39 @@ class Network:
         if fate == "denied":
             scheduler.sleep(USUAL_S)
             raise FleetError("403") if service == "arm" else AccessDenied("403 AuthorizationPermissionMismatch.")
+        way_s = self._way_there_s(fate)
         outlives = fate == "late" or (noise is not None and noise.random() < 0.5)
-        turn = thread.turn + 1
 
         def arrive() -> None:
-            in_time = thread.turn == turn and client.process.alive
             if fate == "crash before":
                 client.crash()
-            elif (
-                fate != "lost" and (client.process.alive or outlives or fate == "late") and self._open(client, service)
-            ):
-                self.applying = client
-                try:
-                    flight.carry_out()
-                finally:
-                    self.applying = None
-                if fate == "crash after":
-                    client.crash()
-                elif fate == "sleep":
-                    client.process.pause(SLEEP_S)
-                if fate not in {"unanswered", "late", "crash after"} and in_time:
-                    flight.answered = True
-                    scheduler.ready(thread, self._way_back_s())
+            elif (client.process.alive or outlives) and self._open(client, service):
+                self._carry_out(client, flight, fate)
+            if fate != "late" and client.process.alive:
+                pause_s = self._way_back_s() if flight.answered else TIMEOUT_S - way_s
+                scheduler.go_on(thread, pause_s)
 
-        scheduler.after(self._way_there_s(fate), arrive)
-        scheduler.sleep(TIMEOUT_S)
+        if fate == "lost":
+            scheduler.sleep(TIMEOUT_S)
+            return flight
+        scheduler.after(way_s, arrive)
+        if fate == "late":
+            scheduler.sleep(TIMEOUT_S)
+        else:
+            scheduler.hand_over()
         return flight
+
+    def _carry_out(self, client: Client, flight: Flight[T], fate: Fate | None) -> None:
+        self.applying = client
+        try:
+            flight.carry_out()
+        finally:
+            self.applying = None
+        if fate == "crash after":
+            client.crash()
+        elif fate == "sleep":
+            client.process.pause(SLEEP_S)
+        flight.answered = fate not in {"unanswered", "late", "crash after"}
 
     def _fate(self, client: Client) -> Fate | None:
         noise = self._scheduler.noise

@@ -47,16 +47,20 @@ class Process:
         """When its machine booted: where its monotonic clock begins."""
         self.alive = True
         self.paused_until_s = 0.0
-        self.threads: set[Thread] = set()
+        self.paused_s = float("-inf")
+        """When it was last told to pause."""
+        self.threads: dict[Thread, None] = {}
+        """In the order of their start, so that whatever is done to all of them is done in one order."""
 
     def pause(self, seconds: float) -> None:
         """Let none of its threads run for so long (SIGSTOP, a frozen host, a closed laptop)."""
-        self.paused_until_s = max(self.paused_until_s, self.scheduler.now_s + seconds)
+        self.paused_s = self.scheduler.now_s
+        self.paused_until_s = max(self.paused_until_s, self.paused_s + seconds)
 
     def resume(self) -> None:
         """End a pause."""
         self.paused_until_s = 0.0
-        for thread in self.threads:
+        for thread in list(self.threads):
             if thread.delayed:
                 self.scheduler.ready(thread)
 
@@ -75,7 +79,7 @@ class Process:
         if not self.alive:
             raise Dead
         thread = Thread(self, f"{self.name}:{name}", work)
-        self.threads.add(thread)
+        self.threads[thread] = None
         self.scheduler.ready(thread)
         return thread
 
@@ -129,7 +133,7 @@ class Thread:
     def _end(self) -> None:
         if not self.ended:
             self.ended = True
-            self.process.threads.discard(self)
+            self.process.threads.pop(self, None)
             for thread in self._waiting:
                 self.process.scheduler.ready(thread)
 
@@ -206,6 +210,13 @@ class Scheduler:
         thread.turn += 1
         thread.delayed = False
         heapq.heappush(self._due, (self.now_s + after_s, next(self._sequence), thread, thread.turn, None))
+
+    def go_on(self, thread: Thread, after_s: float) -> None:
+        """Let a thread that handed over run after a while, or at once; only by the world."""
+        if after_s > 0:
+            self.ready(thread, after_s)
+        else:
+            self._take_turn(thread)
 
     def hand_over(self) -> None:
         """Let others run until somebody makes this thread ready. Raises Dead."""
