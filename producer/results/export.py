@@ -115,8 +115,8 @@ class TensorBoardExport:
                 if self._write_curve(sweep.sweep, job, self.folder / where(job)):
                     written.append(job.id)
             except ResultDamaged as error:
-                if str(error) not in self.problems:
-                    self.problems.append(str(error))
+                if error.detail not in self.problems:
+                    self.problems.append(error.detail)
 
         side_by_side(finished, [job for job in sweep.jobs if job.state == "done"])
         if live:
@@ -196,7 +196,7 @@ def curves_csv(blobs: BlobStore, sweep: SweepProgress) -> tuple[str, tuple[str, 
         try:
             curves[job.id] = parse_curve(read_part(blobs, job.id, read_outcome(blobs, sweep.sweep, job.id).curve))
         except ResultDamaged as error:
-            problems.append(str(error))
+            problems.append(error.detail)
 
     done = [job for job in sweep.jobs if job.state == "done"]
     side_by_side(read, done)

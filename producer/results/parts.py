@@ -118,7 +118,7 @@ def _download_job(blobs: BlobStore, sweep: str, job: str, folder: Path) -> Downl
     try:
         outcome = read_outcome(blobs, sweep, job)
     except ResultDamaged as error:
-        return Downloaded(problems=(str(error),))
+        return Downloaded(problems=(error.detail,))
     total = Downloaded()
     for part, file_name in FILES.items():
         reference: BlobRef | None = getattr(outcome, part)
@@ -129,7 +129,7 @@ def _download_job(blobs: BlobStore, sweep: str, job: str, folder: Path) -> Downl
         try:
             write_whole(path, read_part(blobs, job, reference))
         except ResultDamaged as error:
-            total += Downloaded(problems=(str(error),))
+            total += Downloaded(problems=(error.detail,))
         else:
             total += Downloaded(written=1)
     return total

@@ -57,7 +57,7 @@ def export_zoo(blobs: BlobStore, sweep: SweepProgress, folder: Path) -> ZooExpor
         try:
             files = experiment(blobs, whole)
         except ResultDamaged as error:
-            problems.append(str(error))
+            problems.append(error.detail)
             return
         place = folder / ALGORITHM / f"{environment_name(whole)}_{jobs[job.id]}"
         for name, body in files.items():
