@@ -22,6 +22,7 @@ from worker.signs import Signs
 from worker.slot import Slot
 from worker.stop import StopRequest
 from worker.vm.metadata import imds, own_name
+from worker.vm.processes import hold_slot
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -34,6 +35,7 @@ def run_slot(settings: WorkerSettings, number: int) -> int:
     stop = StopRequest(runtime)
     threading.Thread(target=_await_signal, args=(stop,), name="signals", daemon=True).start()
     supervisor = Supervisor()
+    hold_slot(settings.runtime_directory, number)
     target = Target.read(settings.target)
     slot = assemble(settings, target, azure.credential(target), number, runtime, stop)
     return run_assembled(slot, supervisor, booted_s=settings.booted_s, noted_at_boot=settings.first_pulse)
