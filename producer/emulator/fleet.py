@@ -19,7 +19,7 @@ from producer.emulator.arm import ArmApp, ArmSettings
 from producer.emulator.arm_beside import beside
 from producer.emulator.azurite import Azurite
 from producer.emulator.azurite.prepare import prepare
-from producer.emulator.certificates import Certificates, ensure_certificates
+from producer.emulator.certificates import LOOPBACK_NAMES, Certificates, ensure_certificates
 from producer.emulator.control import eviction_route
 from producer.emulator.deployment import Deployment
 from producer.emulator.errors import EmulatorError
@@ -47,6 +47,8 @@ class FleetSettings:
     latencies: Latencies = field(default_factory=lambda: Latencies(boot_s=2.0, delete_s=1.0, notice_s=30.0))
     arm: ArmSettings = field(default_factory=ArmSettings)
     time_scale: float = 1.0
+    real_names: tuple[str, ...] = ()
+    """Further names of the HTTPS endpoints: for machines that ask for them as on Azure."""
 
 
 @dataclass(frozen=True)
@@ -210,7 +212,9 @@ class LocalFleet:
 
     def _start(self, undo: contextlib.ExitStack) -> None:
         self._data_dir.mkdir(parents=True, exist_ok=True)
-        certificates = ensure_certificates(self._data_dir / "certificates", datetime.now(UTC))
+        certificates = ensure_certificates(
+            self._data_dir / "certificates", datetime.now(UTC), (*LOOPBACK_NAMES, *self._settings.real_names)
+        )
         account = self.deployment.storage.account
         data_dir = self._data_dir / "azurite"
         azurite = Azurite(self._azurite_home, data_dir, certificates, account, ended=self.failed.set)

@@ -12,15 +12,25 @@ import pytest
 
 from producer.emulator.nspawn.spec import why_not_here
 from producer.emulator.tokens import Identity
+from tests.machines import boot as booting
+from tests.machines import drain as draining
 from tests.machines import hang as hanging
 from tests.machines import life as living
+from tests.machines.boot import Ended, Started
+from tests.machines.drain import Drained
 from tests.machines.hang import Hung
 from tests.machines.life import Life
 from tests.machines.machine import PACE, job
 from tests.needs import missing
 from tests.proof.herd import Herd
 
-STORIES: Final[dict[str, Callable[[Path, Path], Any]]] = {"hang": hanging.story, "life": living.story}
+STORIES: Final[dict[str, Callable[[Path, Path], Any]]] = {
+    "hang": hanging.story,
+    "life": living.story,
+    "drained": draining.story,
+    "started": booting.trained,
+    "ended": booting.deleted,
+}
 
 
 def straight_run(folder: Path, identity: Identity) -> str:
@@ -65,3 +75,21 @@ def hang(told: dict[str, Future[dict[str, Hung]]]) -> dict[str, Hung]:
 def life(told: dict[str, Future[Life]]) -> Life:
     """What became of a job to which everything happened."""
     return told["life"].result()
+
+
+@pytest.fixture(scope="session")
+def started(told: dict[str, Future[Started]]) -> Started:
+    """What became of a bare machine with a real release."""
+    return told["started"].result()
+
+
+@pytest.fixture(scope="session")
+def ended(told: dict[str, Future[Ended]]) -> Ended:
+    """What became of a bare machine with a broken one."""
+    return told["ended"].result()
+
+
+@pytest.fixture(scope="session")
+def drained(told: dict[str, Future[Drained]]) -> Drained:
+    """What became of a VM that was drained while its slot was busy."""
+    return told["drained"].result()

@@ -33,7 +33,7 @@ class Hung:
 def story(azurite_home: Path, folder: Path) -> dict[str, Hung]:
     """Tell of a process that is stopped, and of one of which only the thread that trains is."""
     with machines(azurite_home, folder, slots=2) as fleet:
-        vm = fleet.boot()
+        vm = fleet.boot_busy()
         jobs = {"stopped": job("stopped"), "frozen": job("frozen")}
         for each in jobs.values():
             fleet.account.enqueue([each])

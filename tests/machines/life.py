@@ -41,7 +41,7 @@ def story(azurite_home: Path, folder: Path) -> Life:
     with machines(azurite_home, folder) as fleet:
         life = job("life")
         fleet.account.enqueue([life])
-        first = fleet.boot()
+        first = fleet.boot_busy()
         vm = fleet.in_training(life).partition("/")[0]
 
         first("systemctl", "stop", UNIT)
@@ -59,7 +59,7 @@ def story(azurite_home: Path, folder: Path) -> Life:
         poweroff = fleet.fleet.model.vm(vm).power
         fleet.fleet.model.delete_instances([vm])  # as whoever scales the set does
 
-        second = fleet.boot()
+        second = fleet.boot_busy()
         fleet.attempts(life, 4)
         second_vm = fleet.in_training(life).partition("/")[0]
         fleet.fleet.evict(second_vm, notice=True)

@@ -21,7 +21,7 @@ from worker.contract.manifest import Manifest
 from worker.contract.runtime import RealRuntime
 from worker.contract.settings import Durations
 
-PATIENCE_S: Final = 240.0
+PATIENCE_S: Final = 600.0
 LOOK_S: Final = 0.4
 PACE: Final = Durations.model_validate(
     {
@@ -48,9 +48,9 @@ CONFIGURATION: Final = Configuration(
 """A few seconds of training."""
 
 
-def job(sweep: str) -> Job:
+def job(sweep: str, timesteps: int = CONFIGURATION.timesteps) -> Job:
     """Return the one job of all machines; its digest does not depend on the name of its sweep."""
-    return Job.of(sweep, CONFIGURATION, 0)
+    return Job.of(sweep, CONFIGURATION.model_copy(update={"timesteps": timesteps}), 0)
 
 
 class Inside:
@@ -116,6 +116,12 @@ class Machines:
         (new,) = (instance for name, instance in self.fleet.instances.items() if name not in before)
         return booted(new)
 
+    def boot_busy(self) -> Inside:
+        """Do the same, and end the looks of its retire service: each is a Python, which takes from the others."""
+        inside = self.boot()
+        inside("systemctl", "stop", "sweep-retire.timer")
+        return inside
+
     def until(self, what: str, holds: Callable[[], bool]) -> None:
         """Look until it holds. Raises AssertionError, with what the machines say, after minutes without."""
         runtime = RealRuntime()
@@ -148,7 +154,7 @@ class Machines:
 
     def attempts(self, job: Job, count: int) -> None:
         """Wait until so many claims of a job were made."""
-        self.until(f"{count} claims of {job.sweep}", lambda: len(self.manifest(job).attempts) >= count)
+        self.until(f"{count} claims of {job.sweep}", lambda: self.manifest(job).attempt_count >= count)
 
     def done(self, job: Job) -> str:
         """Wait until the job is done; return its digest."""

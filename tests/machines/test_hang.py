@@ -4,6 +4,8 @@ import pytest
 
 from tests.machines.hang import Hung
 
+pytestmark = pytest.mark.timeout(900)
+
 
 @pytest.mark.parametrize("how", ["stopped", "frozen"])
 def test_a_hung_slot_is_killed_by_its_watchdog_which_counts_against_the_job(hang: dict[str, Hung], how: str) -> None:

@@ -1,8 +1,12 @@
 """The units under the real systemd: what is done to a slot or its VM costs its job time, and nothing else."""
 
+import pytest
+
 from producer.emulator.states import Power
 from tests.machines.life import Life
 from worker.exit_status import LEAVES, STOPPED
+
+pytestmark = pytest.mark.timeout(900)
 
 
 def test_a_slot_that_is_stopped_commits_gives_its_job_back_and_ends_in_time(life: Life) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
-PROGRAMS = ("systemd-nspawn", "mount", "nsenter", "umount", "unshare")
+PROGRAMS = ("ip", "systemd-nspawn", "mount", "nsenter", "umount", "unshare")
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,9 @@ class NspawnSpec:
     """Patterns (of `glob`) of what this machine has and that one has not."""
     binds: Mapping[str, str] = field(default_factory=dict)
     """Folders of that machine, and the folder of this one that each of them is, read-only."""
+    leads: Mapping[str, str] = field(default_factory=dict)
+    """Its network's ADDRESS:PORT, and the HOST:PORT of this machine that each leads to. Without any, it shares the
+    network of this machine, loopback included."""
 
     @property
     def supervisor(self) -> tuple[str, ...]:
@@ -49,4 +52,4 @@ def why_not_here() -> str:
     if os.geteuid() != 0:
         return "machines need root: systemd-nspawn mounts and makes namespaces"
     missing = [program for program in PROGRAMS if shutil.which(program) is None]
-    return f"{', '.join(missing)} missing: apt-get install systemd-container dbus" if missing else ""
+    return f"{', '.join(missing)} missing: apt-get install systemd-container dbus iproute2" if missing else ""

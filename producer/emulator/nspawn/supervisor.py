@@ -25,6 +25,7 @@ from typing import Any
 
 from producer.emulator.nspawn.cgroups import managed_here, own_cgroup
 from producer.emulator.nspawn.disk import furnish, mount_disk, unmount_disk
+from producer.emulator.nspawn.network import Network, network
 from producer.emulator.nspawn.spec import NspawnSpec
 from producer.emulator.ties import adopt_orphans, kill_everything, tie_to
 
@@ -32,19 +33,19 @@ from producer.emulator.ties import adopt_orphans, kill_everything, tie_to
 class Nspawn:
     """The running machine."""
 
-    def __init__(self, spec: NspawnSpec, root: Path, run_dir: Path, log_dir: Path) -> None:
+    def __init__(self, spec: NspawnSpec, root: Path, run_dir: Path, log_dir: Path, net: Network | None) -> None:
         self.notices = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         address = str(run_dir.with_name("notify"))
         self.notices.bind(address)
         self._init = 0
         with (log_dir / "console.log").open("ab") as console:
             self._nspawn = subprocess.Popen(
-                _command(spec, root),
+                _command(spec, root, net),
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=console,
                 env={**os.environ, "NOTIFY_SOCKET": address},
-                preexec_fn=functools.partial(tie_to, os.getpid()),  # noqa: PLW1509 - this process has one thread
+                preexec_fn=functools.partial(tie_to, os.getpid()),  # noqa: PLW1509 - no other thread has begun
             )
         self.ended = os.pidfd_open(self._nspawn.pid)
 
@@ -76,13 +77,14 @@ def report(event: str, **facts: Any) -> None:
         os.write(1, json.dumps({"event": event} | facts).encode() + b"\n")
 
 
-def _command(spec: NspawnSpec, root: Path) -> list[str]:
+def _command(spec: NspawnSpec, root: Path, net: Network | None) -> list[str]:
     binds = [f"--bind-ro={_escaped(here)}:{_escaped(there)}" for there, here in spec.binds.items()]
     return [
         *("systemd-nspawn", "--quiet", "--boot", f"--directory={root}"),
         *(f"--machine={spec.hostname}", "--register=no", *([] if managed_here() else ["--keep-unit"])),
         *("--settings=no", "--link-journal=no", "--timezone=off", "--resolv-conf=off"),
         *("--console=read-only", "--notify-ready=yes", *binds),
+        *([f"--network-namespace-path={net.path}"] if net else []),
     ]
 
 
@@ -145,10 +147,13 @@ def main() -> None:
     with contextlib.ExitStack() as undo:
         undo.callback(_clear, run_dir)
         undo.enter_context(own_cgroup())
+        net = undo.enter_context(network(spec.leads))
         root = mount_disk(disk)
         undo.callback(unmount_disk, disk)
         furnish(root, spec)
-        machine = Nspawn(spec, root, run_dir, Path(log_dir))
+        machine = Nspawn(spec, root, run_dir, Path(log_dir), net)
+        if net:
+            net.serve()
         try:
             _live(machine, lines)
         finally:
