@@ -16,7 +16,7 @@ demo: set-up
 	$(BIN)/tranquility local run examples/demo.yaml --evict
 
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup
 
 check: set-up
 	$(BIN)/ruff check .

@@ -175,7 +175,7 @@ def test_an_eviction_without_notice_kills_unwarned(fleet: LocalFleet, programs: 
     target = fleet.operator_target
     assert evict(target, credential(target), None, notice=False) == name
     assert gone(fleet, name)
-    assert instance.events[-1].kind == "off"
+    assert instance.wait_for(lambda events: events[-1].kind == "off", PATIENCE_S)
     assert not any("Scheduled" in line for line in log_of(fleet, name))
 
 
