@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from producer.session import Session
 from producer.sweep.budget import settle_budget
 from producer.sweep.parallel import Progress, silent
-from producer.sweep.plans import all_terminal, job_statuses, unmark_complete, write_plan
+from producer.sweep.plans import all_terminal, job_statuses, reopen, reopened, write_plan
 from producer.sweep.sending import SentRecords, due_jobs, send
 from worker.contract.base import canonical_json
 from worker.contract.control import Hold, read_hold
@@ -63,6 +63,8 @@ class Written:
     """As it was at the first look."""
     plan: Plan
     """As it stands now."""
+    opened: str = ""
+    """What `reopen` returned, where jobs were added."""
 
 
 def enqueue(
@@ -108,6 +110,7 @@ def send_planned(session: Session, written: Written, progress: Progress = silent
             due.reverse()  # whoever enqueues the same sweep now began at the other end
         sent = send(session, plan, due, records, progress)
         hold = read_hold(session.blobs, plan.sweep)  # one may have come meanwhile
+    reopened(session, written.opened)
     return Enqueued(
         sweep=plan.sweep,
         jobs=len(plan.jobs),
@@ -128,6 +131,7 @@ def write_change(session: Session, sweep: str, change: Callable[[Plan | None], P
         StorageError: nothing is known; the same again does no harm.
     """
     first: StoredPlan | None = None
+    opened = ""
     for attempt in range(PLAN_WRITES):
         stored = find_plan(session.blobs, sweep)
         if attempt == 0:
@@ -135,14 +139,14 @@ def write_change(session: Session, sweep: str, change: Callable[[Plan | None], P
         plan = change(stored.plan if stored else None)
         if stored is not None:
             if plan == stored.plan:
-                return Written(first, plan)
+                return Written(first, plan, opened)
             if stored.plan.enqueued_by != session.user and not confirm(_question(stored.plan, plan)):
                 raise NotConfirmed(f"{sweep} stays as it is.")
             if len(plan.jobs) > len(stored.plan.jobs):
-                unmark_complete(session, sweep)  # before the plan: an audit must not pass the new jobs over
+                opened = opened or reopen(session, sweep)  # before the plan: no audit must pass the new jobs over
         with contextlib.suppress(ConditionFailed):  # somebody else was quicker, or our answer was lost: look again
             write_plan(session, plan, stored)
-            return Written(first, plan)
+            return Written(first, plan, opened)
     raise StorageUnavailable(f"The plan of {sweep} changed {PLAN_WRITES} times in a row while we wrote it.")
 
 

@@ -1,7 +1,7 @@
 """Retry and delete: how a job that has ended begins anew, and how a sweep goes for good (rule 8)."""
 
 import contextlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,7 +12,8 @@ from producer.sweep.plans import (
     job_statuses,
     read_manifest,
     read_plan,
-    unmark_complete,
+    reopen,
+    reopened,
     write_plan,
 )
 from producer.sweep.sending import SentRecords, delete_messages
@@ -81,20 +82,32 @@ def retry(
     elif found is not None and found.hold.kind == "cancelled":
         settle_hold(session, stored.plan, found)
     chosen = _chosen(session, stored.plan, frozenset(jobs), cancelled=cancelled)
-    unmark_complete(session, sweep)
+    opened = reopen(session, sweep)
+    try:
+        begun, sent = _begin_all(session, stored.plan, chosen, progress, after_hold=lifted)
+    except InputError:
+        reopened(session, opened)  # the sweep is deleted meanwhile: nothing of it stays
+        raise
+    reopened(session, opened)
+    hold = find_hold(session, sweep)
+    return Retried(sweep, tuple(sorted(begun)), sent, hold.hold if hold else None)
+
+
+def _begin_all(
+    session: Session, plan: Plan, chosen: Sequence[str], progress: Progress, *, after_hold: bool
+) -> tuple[list[tuple[str, str]], int]:
+    """Let jobs begin anew, and send what is open; return them with what had ended each, and how many were sent."""
     begun: list[tuple[str, str]] = []
 
     def begin(job: str) -> None:
-        ended_by = _begin_anew(session, sweep, job)
+        ended_by = _begin_anew(session, plan.sweep, job)
         if ended_by is not None:
             begun.append((job, ended_by))
 
     fan_out(session.runtime, begin, chosen, progress)
-    if read_plan(session.blobs, sweep).plan.deleted:
-        raise InputError(f"{sweep} is being deleted: nothing was sent.")
-    sent = send_open(session, stored.plan, progress, after_hold=lifted)
-    hold = find_hold(session, sweep)
-    return Retried(sweep, tuple(sorted(begun)), sent, hold.hold if hold else None)
+    if read_plan(session.blobs, plan.sweep).plan.deleted:
+        raise InputError(f"{plan.sweep} is being deleted: nothing was sent.")
+    return begun, send_open(session, plan, progress, after_hold=after_hold)
 
 
 def _chosen(session: Session, plan: Plan, jobs: frozenset[str], *, cancelled: bool) -> list[str]:

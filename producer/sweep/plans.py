@@ -105,16 +105,43 @@ def all_terminal(plan: Plan, statuses: Mapping[str, JobStatus]) -> bool:
 def mark_complete(session: Session, plan: Plan) -> bool:
     """Mark a sweep whose jobs have all ended, so that no audit looks at it again; return whether the mark stands.
 
-    A retry or an update may come between the look and the mark: whoever sends first takes the mark away, and the mark
-    is checked once more after it was set.
+    A retry or an update may come between the look and the mark: whoever lets jobs begin says so first and takes the
+    mark away, and all is checked once more after it was set.
     """
     sweep = plan.sweep
+    if _is_reopened(session, sweep):
+        return False
     session.blobs.put(names.SWEEPS, names.complete(sweep), canonical_json({"jobs": len(plan.jobs)}))
+    reopened = _is_reopened(session, sweep)
     stored = find_plan(session.blobs, sweep)
-    if stored is not None and all_terminal(stored.plan, job_statuses(session, sweep)):
+    if not reopened and stored is not None and all_terminal(stored.plan, job_statuses(session, sweep)):
         return True
     unmark_complete(session, sweep)
     return False
+
+
+def reopen(session: Session, sweep: str) -> str:
+    """Say that jobs of a sweep are about to begin, and take its mark away; return what `reopened` is given in the end.
+
+    Without that an audit could set the mark between this and the first job that begins, and a command that is killed
+    right after would leave a planned job behind that no audit ever looks at.
+    """
+    name = names.reopened(sweep, session.runtime.nonce())
+    session.blobs.put(names.SWEEPS, name, b"")
+    unmark_complete(session, sweep)
+    return name
+
+
+def reopened(session: Session, name: str) -> None:
+    """Say that the jobs have begun: from here on their manifests and plans speak for themselves."""
+    if name:
+        session.blobs.delete(names.SWEEPS, name)
+
+
+def _is_reopened(session: Session, sweep: str) -> bool:
+    """Return whether a command may be about to let jobs begin; one that said so a day ago was killed."""
+    found = session.blobs.list(names.SWEEPS, names.reopened(sweep, ""))
+    return any(blob.age_s < session.durations.flag_lifetime_s for blob in found)
 
 
 def unmark_complete(session: Session, sweep: str) -> None:

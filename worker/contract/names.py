@@ -54,6 +54,11 @@ def complete(sweep: str) -> str:
     return f"{sweep}/complete"
 
 
+def reopened(sweep: str, command: str) -> str:
+    """Return the name of the blob by which a command says that it is about to let jobs begin, in `sweeps`."""
+    return f"{sweep}/reopened/{command}"
+
+
 def report(sweep: str) -> str:
     """Return the name of a sweep's report, in `sweeps`: for people, made anew at will, and read by nothing."""
     return f"{sweep}/report.html"

@@ -28,6 +28,7 @@ from worker import decisions
 from worker.contract import names
 from worker.contract.errors import InputError
 from worker.contract.manifest import Counts, Outcome
+from worker.contract.plans import find_plan
 
 PLAN = plan_of(seeds="[0, 1, 2, 3, 4]")
 ALL = list(PLAN.all_jobs())
@@ -230,6 +231,36 @@ def test_a_kill_at_any_request_is_mended_by_the_same_command(name: str, at: int,
     assert storage.statuses("s") == straight.statuses("s")
     assert storage.queued_ids() == straight.queued_ids()
     assert is_marked_complete(storage.session(), "s") == is_marked_complete(straight.session(), "s")
+
+
+BEGINS: dict[str, Callable[[Session], Any]] = {
+    "retry": lambda session: retry(session, "s", cancelled=True),
+    "update": lambda session: enqueue(session, plan_of(seeds="[0, 1, 2, 3, 4, 5]"), lambda _: True, update=True),
+}
+KILLED_WHILE_AUDITED = [
+    pytest.param(name, marked, killed, id=f"{name} audited at {marked}, killed at {killed}")
+    for name, begin in BEGINS.items()
+    for marked, at_mark in every_moment(ended, begin)
+    for killed, at_kill in every_moment(ended, begin)
+    if not at_mark and not at_kill and marked < killed <= marked + 4
+]
+
+
+@pytest.mark.parametrize(("name", "marked", "killed"), KILLED_WHILE_AUDITED)
+def test_no_audit_ever_passes_over_what_a_killed_command_let_begin(name: str, marked: int, killed: int) -> None:
+    storage, gate = ended(), Gate(marked)
+
+    def audited() -> None:
+        audit(storage.session())
+        gate.at, gate.event = killed, kill
+
+    gate.event = audited
+    with pytest.raises(Killed):
+        BEGINS[name](storage.session("ada", gate))
+    stored, found = find_plan(storage.blobs, "s"), storage.statuses("s")
+    assert stored is not None
+    if any(found.get(job, "planned") == "planned" for job in stored.plan.by_id):
+        assert not is_marked_complete(storage.session(), "s")
 
 
 @pytest.mark.parametrize(("at", "after"), every_moment(ended, lambda session: delete(session, "s")))

@@ -8,6 +8,8 @@ from tests.proof.model.fleet import FleetModel
 from tests.proof.model.fleet_world import Faults
 from tests.proof.model.job import JobModel
 from tests.proof.model.job_world import Budget
+from tests.proof.model.sweep import SweepModel
+from tests.proof.model.sweep_world import Sweep
 from tests.proof.model.wake import State, WakeModel, the_wake
 from tests.proof.model.wake_without import SLOW
 from tests.proof.row import Size
@@ -33,6 +35,7 @@ def _small() -> dict[str, Model[Any]]:
         "set, a watch and a VM that breaks": FleetModel(
             left=Faults(evict=1, freeze=1, total=1), jobs=0, watches=1, begun=True
         ),
+        "sweep, two enqueues and a kill": SweepModel(Sweep(wishes=("enqueue", "enqueue"), kills=1)),
         "wake, a job and a VM that dies": WakeModel(the_wake(), State(to_come=1, deaths=1)),
         "wake, a VM that boots for long": WakeModel(the_wake(), SLOW),
         "set, a job that comes too late": FleetModel(jobs=1, begun=True),
@@ -50,6 +53,12 @@ def _full() -> dict[str, Model[Any]]:
         "two workers, cancelled and retried": _held(held, 2, "cancel", "retry"),
         "two workers, paused and resumed": _held(held, 2, "pause", "resume"),
         "two workers, paused, resumed, cancelled": _held(held, 2, "pause", "resume", "cancel"),
+        "sweep, retried and deleted, two kills": SweepModel(
+            Sweep(wishes=("enqueue", "delete", "retry"), kills=2, deaths=1)
+        ),
+        "sweep, deleted and enqueued again": SweepModel(
+            Sweep(wishes=("enqueue", "delete", "enqueue"), kills=1, deaths=1)
+        ),
         "wake, a producer, and all that goes wrong": WakeModel(
             the_wake(), State(to_come=2, evictions=1, deaths=1, failures=1), producer=True
         ),

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from tests.proof.model import fleet_without, job_rules, wake_without
+from tests.proof.model import fleet_without, job_rules, sweep_without, wake_without
 from tests.proof.model.engine import Model, explore
 from tests.proof.model.sizes import MODELS
 from tests.proof.row import Found, Row, Size, Tell
@@ -13,6 +13,7 @@ MOST_S: Final = {"small": 120.0, "full": 150.0}
 TAKEN_AWAY: Final[Mapping[str, Model[Any]]] = {
     **{f"job {name}": model for name, model in job_rules.TAKEN_AWAY.items()},
     **{f"set {name}": model for name, model in fleet_without.TAKEN_AWAY.items()},
+    **{f"sweep {name}": model for name, model in sweep_without.TAKEN_AWAY.items()},
     **{f"wake {name}": model for name, model in wake_without.TAKEN_AWAY.items()},
 }
 
