@@ -12,7 +12,7 @@ from rich.text import Text
 from producer.results.cost import Cost
 from producer.results.progress import ALIVE, JobProgress, State
 from producer.results.view import Tone, View
-from producer.results.words import duration, label_keys, money, number, plural, set_label, set_values, short, sparkline
+from producer.results.words import duration, label_keys, money, number, plural, set_values, short, sparkline
 
 WIDE = 100
 """Columns from which on there is room for the worker and long sparklines."""
@@ -204,8 +204,9 @@ def _job_table(view: View, size: Size, jobs: Sequence[JobProgress]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), expand=True, header_style="dim")
     table.add_column("JOB", no_wrap=True, width=12 if size.wide else 6)
     if with_sets:
-        named = "SET" if size.wide else " ".join(key.rpartition(".")[2] for key in keys)
-        table.add_column(named, no_wrap=True, ratio=1, overflow="ellipsis")
+        # The names once, above the values: "learning_rate=…" in every line would leave no room for what differs.
+        names = " ".join(key.rpartition(".")[2] for key in keys)
+        table.add_column(names, no_wrap=True, ratio=1, overflow="ellipsis")
     table.add_column("SEED", no_wrap=True, justify="right", width=4)
     table.add_column("STATE", no_wrap=True, width=10)
     table.add_column("STEP", no_wrap=True, justify="right", width=11)
@@ -220,7 +221,7 @@ def _job_table(view: View, size: Size, jobs: Sequence[JobProgress]) -> Table:
     for job in jobs:
         cells = [job.id[:12] if size.wide else job.id[:6]]
         if with_sets:
-            cells.append((set_label if size.wide else set_values)(sets[job.set].differs, keys))
+            cells.append(set_values(sets[job.set].differs, keys))
         table.add_row(*cells, *_cells(job, size))
     return table
 

@@ -100,11 +100,11 @@ jobs   1 silent, 1 running, 1 waiting, 1 done; 1 eviction (312 steps made twice)
 fleet  93 steps/s · queue 3 · poison 1 · capacity 2/10 · 2 VMs (1 creating, 1 running) · 1/2 slots busy
 spend  1.23 $ of 5.00 $ · 0.05 $ lost to evictions · 3.21 $ saved by spot
 
-JOB          SET                 SEED STATE             STEP   /S RETURN                  TRY EV    ETA WORKER
-394002e7caf1 tau=0.005              0 done         200k/200k         212 ▁▁▁▂▄▅▆██          1
-610d9a127d6c tau=0.005              1 running     41.2k/200k   93   −120 ▁▃▂▅█              2  1 28 min tranq-set_1a2b/0
-26a5a7ac7a51 tau=0.01               0 silent      12.4k/200k        −210 ▁█                 1           tranq-set_9/1
-c494614e8530 tau=0.01               1 waiting         0/200k
+JOB          tau                 SEED STATE             STEP   /S RETURN                  TRY EV    ETA WORKER
+394002e7caf1 0.005                  0 done         200k/200k         212 ▁▁▁▂▄▅▆██          1
+610d9a127d6c 0.005                  1 running     41.2k/200k   93   −120 ▁▃▂▅█              2  1 28 min tranq-set_1a2b/0
+26a5a7ac7a51 0.01                   0 silent      12.4k/200k        −210 ▁█                 1           tranq-set_9/1
+c494614e8530 0.01                   1 waiting         0/200k
 
 WORKER           STATE     JOB    HEARTBEAT
 tranq-set_9/1    silent    26a5a7 12 min
