@@ -1,5 +1,6 @@
 """Blobs: what tranquility asks of them, and Azure Blob Storage as the answer."""
 
+import mimetypes
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -9,7 +10,7 @@ from typing import Any, Protocol
 
 from azure.core import MatchConditions
 from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
-from azure.storage.blob import BlobPrefix, BlobServiceClient
+from azure.storage.blob import BlobPrefix, BlobServiceClient, ContentSettings
 
 from worker.contract.azure import storage_errors
 from worker.contract.errors import ConditionFailed
@@ -129,6 +130,8 @@ class AzureBlobs:
                     length=len(body),
                     overwrite=not isinstance(condition, Absent),
                     metadata=dict(metadata or {}),
+                    # So that a browser shows a report instead of saving it.
+                    content_settings=ContentSettings(content_type=mimetypes.guess_type(name)[0]),
                     **_if_match(condition),
                 )
             except (ResourceExistsError, ResourceModifiedError, ResourceNotFoundError) as error:

@@ -3,11 +3,14 @@
 import threading
 
 import pytest
+from azure.core.credentials import TokenCredential
 
 from tests.worker.contract.conftest import Stores
+from worker.contract.azure import blob_service
 from worker.contract.errors import ConditionFailed
 from worker.contract.names import CHECKPOINTS, CONTROL, SWEEPS
-from worker.contract.records import Absent, Unchanged
+from worker.contract.records import Absent, AzureBlobs, Unchanged
+from worker.contract.settings import Target
 
 
 @pytest.mark.parametrize("body", [b"", b"content", bytes(range(256)) * 40_000])
@@ -135,3 +138,14 @@ def test_of_many_conditional_writes_over_the_same_state_one_succeeds(stores: Sto
     found = stores.blobs.get(SWEEPS, "a")
     assert found is not None
     assert [found.body] == [str(number).encode() for number in won]
+
+
+def test_a_browser_is_told_what_a_blob_is(storage: Target, credential: TokenCredential) -> None:
+    with blob_service(storage, credential) as blobs:
+        for name in ("report.html", "plan.json", "manifest"):
+            AzureBlobs(blobs).put(SWEEPS, name, b"{}")
+        types = [
+            blobs.get_blob_client(SWEEPS, name).get_blob_properties().content_settings.content_type
+            for name in ("report.html", "plan.json", "manifest")
+        ]
+    assert types == ["text/html", "application/json", "application/octet-stream"]
