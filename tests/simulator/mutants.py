@@ -4,8 +4,8 @@ Each mutant replaces one function, as somebody who did not know the rule might h
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from unittest.mock import patch
 
@@ -15,12 +15,13 @@ import worker.job_run
 import worker.loop
 from producer.fleet.look import Look, Policy
 from producer.fleet.memory import Memory
-from tests.simulator.scenario import scenario_of
+from tests.simulator.scenario import Mishap, Scenario, at_every_request, scenario_of
 from tests.simulator.world import play
 from worker import decisions
 from worker.checkpoint import CheckpointStore
 from worker.contract import names
-from worker.contract.manifest import Ended, Manifest
+from worker.contract.job import Job
+from worker.contract.manifest import Manifest
 from worker.contract.records import BlobStore
 from worker.decisions import Adopt, Seen
 from worker.fence import Fence
@@ -30,8 +31,6 @@ from worker.loop import Loop
 from worker.presence import Presence
 from worker.slot import Slot
 from worker.vm import retire
-
-Replace = tuple[object, str, object]
 
 
 def _no_if_match(blobs: BlobStore, manifest: Manifest, etag: str | None) -> Adopt:
@@ -96,8 +95,16 @@ def _takes_running(message_id: str, seen: Seen | None, **rest: Any) -> decisions
     return _on_message(message_id, seen, **{**rest, "visibility_timeout_s": 0.0})
 
 
-def _counts_evictions(manifest: Manifest, ended: Ended, reason: str = "") -> Manifest:
-    return decisions.failed(manifest, ended, reason or str(ended))
+_claimed = decisions.claimed
+
+
+def _counts_evictions(job: Job, before: Manifest | None, **rest: Any) -> Manifest:
+    after = _claimed(job, before, **rest)
+    if before is None or before.status != "running":
+        return after
+    counts = after.counts.model_copy(update={"failures_in_a_row": after.counts.failures_in_a_row + 1})
+    poisoned = counts.failures_in_a_row >= decisions.FAILURES_UNTIL_POISON
+    return after.model_copy(update={"counts": counts, "status": "poisoned" if poisoned else "running"})
 
 
 _upload = CheckpointStore.upload
@@ -136,41 +143,74 @@ def _presence_by_the_slots_client(self: Presence, slot: Slot, supervisor: Any) -
     _presence(self, replace(slot, presence_blobs=slot.blobs), supervisor)
 
 
-MUTANTS: Final[Mapping[str, tuple[Replace, ...]]] = {
-    "no If-Match on the manifest": ((worker.fence, "_put", _no_if_match),),
-    "an own write that nobody knew of is taken back": ((Fence, "write", _takes_back),),
-    "flags are read before the receive, not after": ((Loop, "_turn", _turn_with_flags_first),),
-    "the message is deleted at the claim": ((worker.job_run, "_claim", _deletes_early),),
-    "the old pop receipt is used for ever": ((Lease, "_update", _forgets_receipt),),
-    "the lease is not renewed": ((Lease, "renew", lambda self: None),),
-    "garbage is what a listing shows": ((CheckpointStore, "collect", _collects_by_listing),),
-    "a job is taken from a living worker": ((decisions, "on_message", _takes_running),),
-    "an eviction counts as a failure": ((decisions, "given_back", _counts_evictions),),
-    "a manifest names what is not there": ((CheckpointStore, "upload", _names_before_upload),),
-    "blobs of two claims have one name": ((names, "state", _state_without_nonce),),
-    "a missing blob is corruption, whoever owns the job": ((Fence, "still_mine", lambda self: True),),
-    "the hold is not read before a claim": ((worker.loop, "hold_on", _reads_no_hold),),
-    "a drained VM is deleted before its slots answered": ((producer.fleet.reconcile, "_answered", _does_not_ask),),
-    "presence feeds the watchdog": ((Presence, "__init__", _presence_by_the_slots_client),),
-    "the heartbeat is not joined": ((Heartbeat, "join", lambda self: self._ended.set()),),
-    "a retiring VM leaves whatever the queue holds": ((retire, "decide", _leaves_at_any_count),),
+SLEEPS: Final = at_every_request("sleep", 90)
+LONG: Final = Scenario("slots", timesteps=230, stride_s=0.4, machines=2)
+SEEDS: Final = tuple(scenario_of(seed) for seed in range(200))
+
+
+def _with(*mishaps: Mishap) -> tuple[Scenario, ...]:
+    return (replace(LONG, mishaps=mishaps),)
+
+
+KILLS: Final = tuple(Mishap(at_s, "kill slot") for at_s in (3.5, 8.0, 12.2, 16.4))
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """What is replaced, and the schedules that are to notice."""
+
+    target: object
+    name: str
+    by: object
+    scenarios: tuple[Scenario, ...]
+
+
+MUTANTS: Final[Mapping[str, Mutant]] = {
+    "no If-Match on the manifest": Mutant(worker.fence, "_put", _no_if_match, SLEEPS),
+    "an own write that nobody knew of is taken back": Mutant(
+        Fence, "write", _takes_back, at_every_request("unanswered", 90) + SEEDS
+    ),
+    "the message is deleted at the claim": Mutant(worker.job_run, "_claim", _deletes_early, (LONG,)),
+    "the old pop receipt is used for ever": Mutant(Lease, "_update", _forgets_receipt, (LONG,)),
+    "the lease is not renewed": Mutant(Lease, "renew", lambda self: None, (LONG,)),
+    "garbage is what a listing shows": Mutant(CheckpointStore, "collect", _collects_by_listing, SLEEPS),
+    "a job is taken from a living worker": Mutant(
+        decisions, "on_message", _takes_running, _with(Mishap(5.0, "show message"))
+    ),
+    "a VM that vanished counts as a failure": Mutant(
+        decisions, "claimed", _counts_evictions, (replace(LONG, machines=1, competitor=False, mishaps=KILLS),)
+    ),
+    "a manifest names what is not there": Mutant(CheckpointStore, "upload", _names_before_upload, (LONG,)),
+    "blobs of two claims have one name": Mutant(names, "state", _state_without_nonce, SLEEPS),
+    "a missing blob is corruption, whoever owns the job": Mutant(Fence, "still_mine", lambda self: True, SLEEPS),
+    "the hold is not read before a claim": Mutant(worker.loop, "hold_on", _reads_no_hold, _with(Mishap(5.0, "pause"))),
+    "presence feeds the watchdog": Mutant(
+        Presence, "__init__", _presence_by_the_slots_client, _with(Mishap(5.0, "hang"))
+    ),
+    "a retiring VM leaves whatever the queue holds": Mutant(
+        retire, "decide", _leaves_at_any_count, (replace(LONG, kind="fleet", jobs=3, competitor=False),)
+    ),
+    "flags are read before the receive, not after": Mutant(Loop, "_turn", _turn_with_flags_first, SEEDS),
+    "a drained VM is deleted before its slots answered": Mutant(
+        producer.fleet.reconcile, "_answered", _does_not_ask, SEEDS
+    ),
+    "the heartbeat is not joined": Mutant(Heartbeat, "join", lambda self: self._ended.set(), SEEDS),
 }
 
 
 @contextmanager
 def mutated(name: str) -> Iterator[None]:
     """Let the code be this mutant."""
-    with ExitStack() as stack:
-        for replaced in MUTANTS[name]:
-            stack.enter_context(patch.object(*replaced))
+    mutant = MUTANTS[name]
+    with patch.object(mutant.target, mutant.name, mutant.by):
         yield
 
 
-def first_found(name: str, seeds: range) -> tuple[int, str] | None:
-    """Return the first of these seeds that notices a mutant, and what it says; None where none does."""
+def first_found(name: str) -> tuple[int, str] | None:
+    """Return how many schedules it took to notice a mutant, and what it broke; None where none noticed."""
     with mutated(name):
-        for seed in seeds:
-            broken = play(scenario_of(seed)).broken
+        for number, scenario in enumerate(MUTANTS[name].scenarios, start=1):
+            broken = play(scenario).broken
             if broken:
-                return seed, broken[0]
+                return number, broken[0]
     return None

@@ -1,7 +1,7 @@
 """What happens in a run, drawn before it begins: from a seed, or by hypothesis, which then shrinks it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from random import Random
 from typing import Any, Final, Literal, Protocol, TypeVar
 
@@ -211,3 +211,9 @@ def draw(chooser: Chooser) -> Scenario:
 def scenario_of(seed: int) -> Scenario:
     """Return the scenario of a seed."""
     return draw(SeededChooser(seed))
+
+
+def at_every_request(fate: Fate, requests: int) -> tuple[Scenario, ...]:
+    """Return one job that meets a fate at the first request of a slot, one at the second, and so on."""
+    one = Scenario("slots", timesteps=130, machines=2)
+    return tuple(replace(one, requests=(RequestMishap("slot", number, fate),)) for number in range(1, requests + 1))

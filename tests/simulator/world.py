@@ -51,6 +51,8 @@ DURATIONS: Final = Durations(
     flag_lifetime_s=86_400 / SCALE,
     budget_look_s=60 / SCALE,
 )
+BUSY_S: Final = 25.0
+"""Requests meet their fates for so long, or until all jobs have ended."""
 QUIET_S: Final = 2400.0
 """After the last mishap all must be done and gone within so long: the wake's rest, and what comes before and after."""
 NEWER: Final = '{"schema_version": 2}'
@@ -187,7 +189,12 @@ class World:
         for mishap in scenario.mishaps:
             self.scheduler.at(began_s + mishap.at_s, partial(self._happens, mishap))
         last_s = max((mishap.at_s for mishap in scenario.mishaps), default=0.0)
-        self.scheduler.run(began_s + last_s + 1.0, lambda: bool(self.rules.broken))
+        restless_s = began_s + last_s + 1.0
+
+        def may_calm_down() -> bool:
+            return bool(self.rules.broken) or (self.now_s >= restless_s and not self.rules.left_to_do())
+
+        self.scheduler.run(max(restless_s, began_s + BUSY_S), may_calm_down)
         if not self.rules.broken:
             self._calm_down()
             self._await_the_end()
@@ -247,6 +254,7 @@ class World:
         """Nothing goes wrong from here on, and a person wants all of it done."""
         self.tell("world", "is calm from here on")
         self.calm = True
+        self.rules.undisturbed = False  # the competitor goes, with whatever it holds
         self.network.heal()
         self.cloud.scale_set.droughts = 0
         self.cloud.scale_set.faults.clear()
