@@ -135,7 +135,7 @@ class SlotProcess:
         if self.hung and not self.hanging:
             self.hanging = True
             durations = self._machine.world.durations
-            limit_s = 3 * durations.watchdog_s + durations.pulse_s
+            limit_s = durations.visibility_timeout_s + 3 * durations.watchdog_s + durations.pulse_s
             self._machine.world.scheduler.after(limit_s, lambda: self._must_have_ended(limit_s))
         return self.hung
 

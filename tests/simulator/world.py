@@ -14,7 +14,7 @@ from tests.simulator import actors
 from tests.simulator.actors import COMMANDS, MAIN, Laptop, SimulatedWake
 from tests.simulator.cloud import Cloud
 from tests.simulator.machines import SEGFAULT, HistoryLogger, Machine, as_logger
-from tests.simulator.network import Client, Network
+from tests.simulator.network import LATE_S, Client, Network
 from tests.simulator.rules import Entry, Rules
 from tests.simulator.scenario import Mishap, Scenario
 from tests.simulator.scheduler import Process, Scheduler, Thread
@@ -270,6 +270,8 @@ class World:
         competitor = self.machines.get("competitor")
         if competitor is not None:
             competitor.die()
+        # What a killed laptop had sent may arrive until then; a person who looks before would see too little.
+        self.scheduler.run(self.now_s + LATE_S + 1.0)
         failed = self.commands_failed
         process = self.laptops[0].run("what is left", actors.finish(self))
         self.scheduler.run(self.now_s + QUIET_S / 2, lambda: not process.alive or bool(self.rules.broken))
