@@ -9,7 +9,16 @@ from azure.core.credentials import TokenCredential
 from producer.emulator.azurite import Azurite
 from producer.emulator.certificates import Certificates
 from producer.emulator.tokens import Identity
+from tests.proof.herd import Herd
+from tests.proof.real_processes import DURATIONS
 from tests.proof.stage import Stage
+
+
+@pytest.fixture(scope="session")
+def herd(identity: Identity, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Herd]:
+    """Return the parent of all worker processes; its start imports torch."""
+    with Herd(tmp_path_factory.mktemp("herd"), identity, DURATIONS) as herd:
+        yield herd
 
 
 @pytest.fixture

@@ -46,7 +46,8 @@ class Herd:
 
     def __init__(self, folder: Path, identity: Identity, durations: Durations) -> None:
         self._folder = folder
-        self._told = {"identity": asdict(identity), "durations": durations.model_dump()}
+        self._told = {"identity": asdict(identity)}
+        self._durations = durations
         self._one_at_a_time = threading.Lock()
         self._started = 0
 
@@ -72,12 +73,13 @@ class Herd:
             self._parent.communicate()
         self._log.close()
 
-    def start(self, target: Target) -> Worker:
-        """Start a worker on a VM of its own."""
+    def start(self, target: Target, durations: Durations | None = None) -> Worker:
+        """Start a worker on a VM of its own; `durations` are the herd's where none are given."""
         with self._one_at_a_time:
             self._started += 1
             vm = f"vm{self._started:04d}"
-            answer = self._ask({"start": vm, "target": target.model_dump(mode="json")})
+            keeps = (durations or self._durations).model_dump()
+            answer = self._ask({"start": vm, "target": target.model_dump(mode="json"), "durations": keeps})
         return Worker(vm, answer["pid"])
 
     def end(self, worker: Worker) -> None:
@@ -125,7 +127,8 @@ def _answer(question: dict[str, Any], told: dict[str, Any], folder: Path, alive:
     if "start" in question:
         vm = question["start"]
         target = Target.model_validate(question["target"])
-        pid = _fork(folder / f"{vm}.log", lambda: _work(told, target, folder, vm))
+        durations = Durations.model_validate(question["durations"])
+        pid = _fork(folder / f"{vm}.log", lambda: _work(told, target, durations, folder, vm))
         alive.add(pid)
         return {"vm": vm, "pid": pid}
     if "reap" in question:
@@ -160,7 +163,7 @@ def _fork(log: Path, work: Callable[[], int]) -> int:
             os._exit(status)
 
 
-def _work(told: dict[str, Any], target: Target, folder: Path, vm: str) -> int:
+def _work(told: dict[str, Any], target: Target, durations: Durations, folder: Path, vm: str) -> int:
     from worker.notify import Supervisor
     from worker.run import assemble, run_assembled
     from worker.stop import StopRequest
@@ -170,7 +173,7 @@ def _work(told: dict[str, Any], target: Target, folder: Path, vm: str) -> int:
     os.environ["RUNTIME_DIRECTORY"] = str(runtime_directory)
     authority = TokenAuthority(KEY.encode(), lambda: datetime.now(UTC))
     identity = DirectCredential(authority, Identity(**told["identity"]))
-    settings = WorkerSettings(target=Path(), vm=vm, durations=Durations.model_validate(told["durations"]))
+    settings = WorkerSettings(target=Path(), vm=vm, durations=durations)
     runtime = RealRuntime()
     slot = assemble(settings, target, identity, 0, runtime, StopRequest(runtime))
     return run_assembled(slot, Supervisor({}), booted_s=0.0)
@@ -184,9 +187,9 @@ def _train(job: Job, report: Path) -> int:
 
 
 @contextlib.contextmanager
-def workers(herd: Herd, target: Target, count: int) -> Iterator[list[Worker]]:
+def workers(herd: Herd, target: Target, count: int, durations: Durations | None = None) -> Iterator[list[Worker]]:
     """Keep a list of so many workers; whoever is in it at the end is ended."""
-    here = [herd.start(target) for _ in range(count)]
+    here = [herd.start(target, durations) for _ in range(count)]
     try:
         yield here
     finally:

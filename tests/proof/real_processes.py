@@ -91,13 +91,13 @@ class Account:
         """Let the workers work."""
         self._runtime.wait(self._never, seconds)
 
-    def until(self, what: str, holds: Callable[[], bool]) -> None:
+    def until(self, what: str, holds: Callable[[], bool], patience_s: float = PATIENCE_S) -> None:
         """Look until it holds. Raises AssertionError after minutes without."""
-        for _ in range(int(PATIENCE_S / LOOK_S)):
+        for _ in range(int(patience_s / LOOK_S)):
             if holds():
                 return
             self.pause(LOOK_S)
-        raise AssertionError(f"never within {PATIENCE_S:.0f} s: {what}")
+        raise AssertionError(f"never within {patience_s:.0f} s: {what}")
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,23 @@
-"""Row 3, small: workers killed and paused over a real Azurite."""
+"""Real worker processes over a real Azurite, killed, paused, and behind a bad network (rows 3 and 11), small."""
 
-from tests.proof.rows import kills, pauses
+from tests.proof.herd import Herd
+from tests.proof.rows import kills, pauses, soak
 from tests.proof.stage import Stage
 
 
-def test_workers_killed_at_random_lose_no_job_and_change_no_bit(stage: Stage) -> None:
-    found = kills.play(stage, "small")
+def test_workers_killed_at_random_lose_no_job_and_change_no_bit(stage: Stage, herd: Herd) -> None:
+    found = kills.play(stage, herd, "small")
     assert list(found.failures) == []
     assert found.trials == 8
 
 
-def test_a_holder_that_slept_until_others_had_its_job_overwrites_nothing(stage: Stage) -> None:
-    found = pauses.play(stage, "small")
+def test_a_holder_that_slept_until_others_had_its_job_overwrites_nothing(stage: Stage, herd: Herd) -> None:
+    found = pauses.play(stage, herd, "small")
     assert list(found.failures) == []
     assert found.trials == 2
+
+
+def test_a_bad_network_with_a_blackout_loses_no_job_and_changes_no_bit(stage: Stage, herd: Herd) -> None:
+    found = soak.play(stage, herd, "small")
+    assert list(found.failures) == []
+    assert int(found.figures["requests: reset"]) > 0

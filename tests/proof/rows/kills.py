@@ -13,18 +13,17 @@ PROCESSES: Final = {"small": 2, "full": 8}
 SEED: Final = 1
 
 
-def play(stage: Stage, size: Size, tell: Tell = told) -> Found:
+def play(stage: Stage, herd: Herd, size: Size, tell: Tell = told) -> Found:
     """Kill workers until the kills are done; then let the others finish."""
-    with Herd(stage.folder / "herd", stage.identity, DURATIONS) as herd:
-        found = kill_at_random(
-            Account(stage.target(), stage.credential),
-            herd,
-            kills=KILLS[size],
-            jobs_at_once=JOBS_AT_ONCE[size],
-            processes=PROCESSES[size],
-            seed=SEED,
-            tell=tell,
-        )
+    found = kill_at_random(
+        Account(stage.target(), stage.credential),
+        herd,
+        kills=KILLS[size],
+        jobs_at_once=JOBS_AT_ONCE[size],
+        processes=PROCESSES[size],
+        seed=SEED,
+        tell=tell,
+    )
     wrong = {
         "jobs lost": found.lost,
         "jobs poisoned": found.poisoned,
@@ -40,8 +39,8 @@ def play(stage: Stage, size: Size, tell: Tell = told) -> Found:
 
 def run(size: Size, tell: Tell) -> Found:
     """Play it on a stage of its own."""
-    with on_stage() as stage:
-        return play(stage, size, tell)
+    with on_stage() as stage, Herd(stage.folder / "herd", stage.identity, DURATIONS) as herd:
+        return play(stage, herd, size, tell)
 
 
 ROW = Row(

@@ -11,15 +11,14 @@ ROUNDS: Final = {"small": 1, "full": 200}
 LANES: Final = {"small": 1, "full": 6}
 
 
-def play(stage: Stage, size: Size, tell: Tell = told) -> Found:
+def play(stage: Stage, herd: Herd, size: Size, tell: Tell = told) -> Found:
     """Pause holders, by SIGSTOP."""
     found: dict[After, Pauses] = {}
-    with Herd(stage.folder / "herd", stage.identity, DURATIONS) as herd:
-        digest = herd.straight(short_jobs("straight", 1)[0])
-        accounts = [Account(stage.target(), stage.credential) for _ in range(LANES[size])]
-        for after in get_args(After):
-            found[after] = pause_holders(accounts, herd, rounds=ROUNDS[size], after=after, digest=digest, tell=tell)
-            tell(f"{after}: done", _summed(found))
+    digest = herd.straight(short_jobs("straight", 1)[0])
+    accounts = [Account(stage.target(), stage.credential) for _ in range(LANES[size])]
+    for after in get_args(After):
+        found[after] = pause_holders(accounts, herd, rounds=ROUNDS[size], after=after, digest=digest, tell=tell)
+        tell(f"{after}: done", _summed(found))
     return _summed(found)
 
 
@@ -36,8 +35,8 @@ def _summed(found: dict[After, Pauses]) -> Found:
 
 def run(size: Size, tell: Tell) -> Found:
     """Play it on a stage of its own."""
-    with on_stage() as stage:
-        return play(stage, size, tell)
+    with on_stage() as stage, Herd(stage.folder / "herd", stage.identity, DURATIONS) as herd:
+        return play(stage, herd, size, tell)
 
 
 ROW = Row(
