@@ -3,6 +3,7 @@
 # check  lint and types only
 # bench  compare speed and checkpoints with SB3 and SBX, write docs/benchmarks.md: most of an hour on an idle machine
 # prove  run the rows of proof at full size, for hours; ROW=7 or ROW=3-kills for some. docs/reliability.md is made of it
+# mutants  break one line of the code at a time, and print which test notices
 # clean  remove what set-up and runs made here
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ PYTHON ?= python3
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 BIN = .venv/bin
 
-.PHONY: demo test check bench prove set-up clean
+.PHONY: demo test check bench prove mutants set-up clean
 
 demo: set-up
 	$(BIN)/tranquility local run examples/demo.yaml --evict
@@ -29,6 +30,9 @@ prove: set-up
 bench: set-up
 	@$(PYTHON) scripts/set_up.py --torch-index "$(TORCH_INDEX)" --also bench
 	$(BIN)/python -m tests.bench
+
+mutants: set-up
+	$(BIN)/python -m tests.proof.mutants
 
 set-up:
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not here. Python 3.11, 3.12 or 3.13 is needed; name it by make PYTHON=…" >&2; exit 1; }

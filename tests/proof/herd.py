@@ -93,6 +93,12 @@ class Herd:
         with self._one_at_a_time:
             return str(self._ask({"straight": job.encode()})["digest"])
 
+    def produce(self, command: str, target: Target, at: int = 0, *, after: bool = False) -> int | None:
+        """Run a producer's command that dies at its n-th request; return its requests, or None where it died."""
+        with self._one_at_a_time:
+            answer = self._ask({"produce": command, "target": target.model_dump(mode="json"), "at": at, "after": after})
+        return None if answer["died"] else int(answer["requests"])
+
     def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
         assert self._parent.stdin is not None
         assert self._parent.stdout is not None
@@ -135,12 +141,25 @@ def _answer(question: dict[str, Any], told: dict[str, Any], folder: Path, alive:
         os.waitpid(question["reap"], 0)
         alive.remove(question["reap"])
         return {}
+    if "produce" in question:
+        return _answer_producer(question, told, folder)
     report = folder / "straight.txt"
     pid = _fork(folder / "straight.log", lambda: _train(decode(question["straight"]), report))
     _, status = os.waitpid(pid, 0)
     if status != 0:
         raise SystemExit(f"a straight run ended with status {status}")
     return {"digest": report.read_text()}
+
+
+def _answer_producer(question: dict[str, Any], told: dict[str, Any], folder: Path) -> dict[str, Any]:
+    report = folder / "produced.txt"
+    pid = _fork(folder / "produce.log", lambda: _produce(question, told, report))
+    _, status = os.waitpid(pid, 0)
+    if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
+        return {"died": True}
+    if status != 0:
+        raise SystemExit(f"a producer ended with status {status}: see {folder}/produce.log")
+    return {"died": False, "requests": int(report.read_text())}
 
 
 def _fork(log: Path, work: Callable[[], int]) -> int:
@@ -177,6 +196,16 @@ def _work(told: dict[str, Any], target: Target, durations: Durations, folder: Pa
     runtime = RealRuntime()
     slot = assemble(settings, target, identity, 0, runtime, StopRequest(runtime))
     return run_assembled(slot, Supervisor({}), booted_s=0.0)
+
+
+def _produce(question: dict[str, Any], told: dict[str, Any], report: Path) -> int:
+    from tests.proof.producer_process import produce
+
+    authority = TokenAuthority(KEY.encode(), lambda: datetime.now(UTC))
+    identity = DirectCredential(authority, Identity(**told["identity"]))
+    target = Target.model_validate(question["target"])
+    report.write_text(str(produce(question["produce"], target, identity, question["at"], question["after"])))
+    return 0
 
 
 def _train(job: Job, report: Path) -> int:

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.proof.row import Row, told
-from tests.proof.rows import corruption, crash_points, lost_replies, poison
+from tests.proof.rows import broken_machine, corruption, crash_points, lost_replies, poison
 from tests.proof.stage import Stage
 
 
@@ -18,3 +18,8 @@ def test_an_answer_lost_after_the_fact_costs_no_claim(stage: Stage) -> None:
     found = lost_replies.play(stage, "small")
     assert list(found.failures) == []
     assert found.trials == 6
+
+
+def test_a_restarted_azurite_and_a_full_disk_lose_nothing(stage: Stage) -> None:
+    found = broken_machine.play(stage, "small")
+    assert list(found.failures) == []

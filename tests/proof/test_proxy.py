@@ -60,6 +60,19 @@ def test_a_reset_or_refused_request_is_not_carried_out_and_asked_again(
     assert (proxy.counts["put manifest", kind], proxy.counts["put manifest", "pass"]) == (1, 1)
 
 
+@pytest.mark.parametrize("kind", ["reset", "busy", "drop"])
+def test_a_read_whose_first_answer_failed_is_the_read_of_the_second(
+    proxy: FaultProxy, blobs: AzureBlobs, kind: Kind
+) -> None:
+    blobs.put(names.SWEEPS, "a", b"1")
+    kinds: list[Kind] = [kind]
+    proxy.decide = lambda request: Fault(kinds.pop(0) if kinds and request.method == "GET" else "pass")
+    found = blobs.get(names.SWEEPS, "a")
+    assert found is not None
+    assert found.body == b"1"
+    assert proxy.counts["get sweeps", kind] == 1
+
+
 def test_in_a_blackout_nothing_answers(
     proxy: FaultProxy, blobs: AzureBlobs, storage: Target, credential: TokenCredential
 ) -> None:

@@ -1,7 +1,7 @@
 """Real worker processes over a real Azurite, killed, paused, and behind a bad network (rows 3 and 11), small."""
 
 from tests.proof.herd import Herd
-from tests.proof.rows import kills, pauses, soak
+from tests.proof.rows import kills, pauses, producers, soak
 from tests.proof.stage import Stage
 
 
@@ -21,3 +21,9 @@ def test_a_bad_network_with_a_blackout_loses_no_job_and_changes_no_bit(stage: St
     found = soak.play(stage, herd, "small")
     assert list(found.failures) == []
     assert int(found.figures["requests: reset"]) > 0
+
+
+def test_a_producer_that_is_killed_is_mended_by_the_same_command(stage: Stage, herd: Herd) -> None:
+    found = producers.play(stage, herd, "small")
+    assert list(found.failures) == []
+    assert found.trials == 4

@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -139,6 +140,13 @@ def test_a_full_disk_never_poisons() -> None:
     assert world.manifest(job).status == "released"
     run_until_idle(world.slot())
     assert world.manifest(job).status == "done"
+
+
+def test_a_full_runtime_directory_costs_no_claim(tmp_path: Path) -> None:
+    world, job = World(), tiny_job()
+    world.enqueue(job)
+    run_until_idle(replace(world.slot(), runtime_directory=tmp_path / "that cannot be written"))
+    assert (world.manifest(job).status, world.attempts(job)) == ("done", 1)
 
 
 @pytest.mark.parametrize("text", ["", "not JSON", "[]", "{}", '{"schema_version": 1}', "[" * 15_000, "x" * 60_000])

@@ -10,11 +10,15 @@ from typing import Any, Protocol
 
 from azure.core import MatchConditions
 from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
-from azure.storage.blob import BlobPrefix, BlobServiceClient, ContentSettings
+from azure.core.pipeline import PipelineResponse
+from azure.storage.blob import BlobPrefix, BlobProperties, BlobServiceClient, ContentSettings
 
 from worker.contract.azure import storage_errors
-from worker.contract.errors import ConditionFailed
+from worker.contract.errors import ConditionFailed, StorageUnavailable
 from worker.contract.listing import pages
+
+UNDATED_READS = 5
+"""So often a read is asked for again whose answer does not say when it was given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,23 +99,40 @@ class AzureBlobs:
         self._errors = partial(storage_errors, "blob", service.url)
 
     def get(self, container: str, name: str, beat: Callable[[], None] = _ignore) -> Stored | None:
-        """Read a blob in blocks."""
-        dates: list[str] = []
+        """Read a blob in blocks.
+
+        The SDK calls a hook with the answer, and forgets the hook where a connection was torn before the first one
+        (StorageResponseHook of azure-storage-blob 12): such an answer has no date for us, and is asked for again.
+        """
+        for _ in range(UNDATED_READS):
+            dates: list[str] = []
+            found = self._download(container, name, beat, dates)
+            if found is None:
+                return None
+            body, properties = found
+            if dates:
+                age_s = _age_s(dates[-1], properties.last_modified)
+                return Stored(body, _etag(properties.etag), age_s, dict(properties.metadata or {}))
+        raise StorageUnavailable(f"{UNDATED_READS} reads of {container}/{name} in a row began with a torn connection.")
+
+    def _download(
+        self, container: str, name: str, beat: Callable[[], None], dates: list[str]
+    ) -> tuple[bytes, BlobProperties] | None:
+        def note_date(response: PipelineResponse[Any, Any]) -> None:
+            answer = response.http_response
+            if answer.status_code < 300:  # a gateway's 503, which the SDK asks again after, need not have a date
+                dates.append(answer.headers["Date"])
+
         with self._errors():
             try:
-                stream = self._service.get_blob_client(container, name).download_blob(
-                    raw_response_hook=lambda response: dates.append(response.http_response.headers["Date"])
-                )
+                stream = self._service.get_blob_client(container, name).download_blob(raw_response_hook=note_date)
                 blocks = []
                 for block in stream.chunks():
                     blocks.append(block)
                     beat()
             except ResourceNotFoundError:
                 return None
-        found = stream.properties
-        return Stored(
-            b"".join(blocks), _etag(found.etag), _age_s(dates[-1], found.last_modified), dict(found.metadata or {})
-        )
+        return b"".join(blocks), stream.properties
 
     def put(
         self,
