@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from tests.proof.records import PAGE, Record, page, read_records
+from tests.proof.records import PAGE, Record, page, read_records, this_commit
 from tests.proof.row import Enough, Found, Row, Size
 
 ROWS = PAGE.parents[1] / "tests" / "proof" / "rows"
@@ -66,12 +66,12 @@ def prove(row: Row, size: Size, minutes: float, console: Console) -> Record:
     """Run one row, and return what it reached, interrupted or not."""
     console.print(f"[bold]row {row.key}[/bold] {row.promise}", highlight=False)
     teller = Teller(console, minutes)
-    interrupted = False
+    commit, interrupted = this_commit(), False
     try:
         found = row.run(size, teller)
     except (Enough, KeyboardInterrupt):
         found, interrupted = teller.so_far, True
-    record = Record.of(row, found, interrupted=interrupted, seconds=teller.seconds())
+    record = Record.of(row, found, commit=commit, interrupted=interrupted, seconds=teller.seconds())
     figures = ", ".join(f"{name} {figure}" for name, figure in record.figures.items())
     after = f"{'interrupted ' if interrupted else ''}after {record.seconds:.0f} s"
     console.print(f"  {record.verdict(row) if size == 'full' else size} {after}: {record.trials} trials; {figures}")

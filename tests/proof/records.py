@@ -39,15 +39,15 @@ class Record(Frozen):
     seconds: float
 
     @classmethod
-    def of(cls, row: Row, found: Found, *, interrupted: bool, seconds: float) -> Self:
-        """Return the record of a run that has just ended."""
+    def of(cls, row: Row, found: Found, *, commit: str, interrupted: bool, seconds: float) -> Self:
+        """Return the record of a run that has just ended; `commit` is that of its start."""
         return cls(
             row=row.key,
             trials=found.trials,
             figures=found.figures,
             failures=tuple(found.failures),
             interrupted=interrupted,
-            commit=_commit(),
+            commit=commit,
             date=datetime.now(UTC).date().isoformat(),
             machine=_machine(),
             seconds=round(seconds, 1),
@@ -109,7 +109,9 @@ def _took(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
-def _commit() -> str:
+def this_commit() -> str:
+    """Return the commit of this tree, and whether something is changed in it."""
+
     def git(*arguments: str) -> str:
         return subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
 
