@@ -20,7 +20,7 @@ from tests.proof.records import ROOT
 
 TIMEOUT_S: Final = 900.0
 COPIED: Final = ("worker", "producer", "tests", "pyproject.toml", "bicep", "systemd", "examples")
-_FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+?)(?: - .*)?$", re.MULTILINE)
+_FAILED = re.compile(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
