@@ -17,8 +17,15 @@ def silent(_done: int, _total: int) -> None:
     """Tell nobody."""
 
 
-def fan_out(runtime: Runtime, work: Callable[[T], None], items: Sequence[T], progress: Progress = silent) -> None:
-    """Do `work` for every item.
+def fan_out(
+    runtime: Runtime,
+    work: Callable[[T], None],
+    items: Sequence[T],
+    progress: Progress = silent,
+    *,
+    width: int = WIDTH,
+) -> None:
+    """Do `work` for every item, `width` of them at once.
 
     The first error stops what has not begun, and is raised when everything that had begun has ended; so does Ctrl-C.
     """
@@ -44,7 +51,7 @@ def fan_out(runtime: Runtime, work: Callable[[T], None], items: Sequence[T], pro
                 finished += 1
                 progress(finished, len(items))
 
-    tasks = [runtime.spawn(f"fan-out-{number}", labour) for number in range(min(WIDTH, len(items)))]
+    tasks = [runtime.spawn(f"fan-out-{number}", labour) for number in range(min(width, len(items)))]
     try:
         for task in tasks:
             task.join()

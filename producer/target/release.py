@@ -26,6 +26,8 @@ REQUIREMENTS: Final = "requirements.txt"
 START: Final = ("sweep-workers.target", "sweep-worker@{core}.service")
 """Units that the bootstrap starts; `{core}` stands for every physical core."""
 MAX_FILE_BYTES: Final = 256 * 1024 * 1024
+UPLOADS: Final = 2
+"""At once: wheels of 200 MB share one uplink, and each has its time-out."""
 
 Told = Callable[[str, int], None]
 """Told of every file that is there now, with its bytes."""
@@ -229,7 +231,7 @@ def _upload(session: Session, made: Bundle, told: Told) -> int:
             sent.append(file.size)
         told(file.name, file.size)
 
-    fan_out(session.runtime, send, _largest_first(made.release.files))
+    fan_out(session.runtime, send, _largest_first(made.release.files), width=UPLOADS)
     if f"{made.id}/release.json" not in there:
         session.blobs.put(names.RELEASES, f"{made.id}/release.json", made.content)
         sent.append(len(made.content))

@@ -34,6 +34,20 @@ PATIENCE: dict[str, Any] = {
 }
 
 
+SLOWEST_BYTES_PER_S = 200_000
+"""Of an uplink that tranquility works on: a laptop's."""
+
+
+def time_to_send(length: int) -> dict[str, Any]:
+    """Return the time-outs of a request with so large a body, as options of the SDK's calls.
+
+    Both are stretched: while a body is sent the time-out is the one for connecting, and over TLS it holds for the whole
+    body and not from one packet to the next; on a slow line the answer comes as much later.
+    """
+    seconds = length / SLOWEST_BYTES_PER_S
+    return {name: max(PATIENCE[name], seconds) for name in ("connection_timeout", "read_timeout")}
+
+
 class ObservedTransport(RequestsTransport):  # type: ignore[misc]  # azure-core loads it by __getattr__: Any to mypy
     """Calls back for every request that has come back, failed or not: an outage must not look like a hang.
 

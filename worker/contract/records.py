@@ -13,7 +13,7 @@ from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, Re
 from azure.core.pipeline import PipelineResponse
 from azure.storage.blob import BlobPrefix, BlobProperties, BlobServiceClient, ContentSettings
 
-from worker.contract.azure import storage_errors
+from worker.contract.azure import storage_errors, time_to_send
 from worker.contract.errors import ConditionFailed, StorageUnavailable
 from worker.contract.listing import pages
 
@@ -153,6 +153,7 @@ class AzureBlobs:
                     metadata=dict(metadata or {}),
                     # So that a browser shows a report instead of saving it.
                     content_settings=ContentSettings(content_type=mimetypes.guess_type(name)[0]),
+                    **time_to_send(len(body)),
                     **_if_match(condition),
                 )
             except (ResourceExistsError, ResourceModifiedError, ResourceNotFoundError) as error:

@@ -1,9 +1,11 @@
 """What every blob store must do; the one in memory passes the same tests as the real one."""
 
 import threading
+from typing import Any
 
 import pytest
 from azure.core.credentials import TokenCredential
+from azure.core.pipeline.transport import RequestsTransport
 
 from tests.worker.contract.conftest import Stores
 from worker.contract.azure import blob_service
@@ -149,3 +151,22 @@ def test_a_browser_is_told_what_a_blob_is(storage: Target, credential: TokenCred
             for name in ("report.html", "plan.json", "manifest")
         ]
     assert types == ["text/html", "application/json", "application/octet-stream"]
+
+
+def test_a_large_body_gets_the_time_that_a_slow_uplink_needs(
+    storage: Target, credential: TokenCredential, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[tuple[int, float, float]] = []
+    send = RequestsTransport.send
+
+    def spied(self: RequestsTransport, request: Any, **options: Any) -> Any:
+        if request.method == "PUT":
+            length = int(request.headers["Content-Length"])
+            sent.append((length, options["connection_timeout"], options["read_timeout"]))
+        return send(self, request, **options)
+
+    monkeypatch.setattr(RequestsTransport, "send", spied)
+    with blob_service(storage, credential) as blobs:
+        for length in (100, 10_000_000):
+            AzureBlobs(blobs).put(SWEEPS, f"{length}", bytes(length))
+    assert sent == [(100, 3, 10), (10_000_000, 50, 50)]
