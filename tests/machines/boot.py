@@ -14,17 +14,19 @@ from producer.emulator.fleet import FleetSettings, LocalFleet, Machine
 from producer.emulator.instance import Spec
 from producer.emulator.nspawn.cloud import BareImage, real_names
 from producer.emulator.states import Latencies
-from producer.session import Session, open_session
+from producer.session import Session
 from producer.target.committed import committed_snapshot
 from producer.target.release import Bundle, Published, bundle, publish
 from tests.bicep.test_bootstrap import bundled_pip
 from tests.fakes.wheels import make_wheel
-from tests.machines.machine import Inside, Machines, job
+from tests.machines.machine import Inside, Machines, job, operator
 from tests.machines.release import real_release, system_platform
 from tests.proof.real_processes import Account
-from worker.contract import azure, names
+from worker.contract import names
 from worker.contract.errors import StorageUnavailable
 from worker.contract.manifest import Manifest
+from worker.contract.runtime import RealRuntime
+from worker.contract.settings import Durations
 
 SIBLINGS: Final = tuple(Path("/sys/devices/system/cpu").glob("cpu[0-9]*/topology/thread_siblings_list"))
 READY_WITHIN: Final = b"TRANQUILITY_READY_WITHIN_S="
@@ -40,7 +42,6 @@ class Started:
     release: str
     """That was published."""
     manifest: Manifest
-    digest: str
     cloud_init: Mapping[str, Any]
     """What it says of itself."""
     deadman: str
@@ -74,14 +75,13 @@ def trained(azurite_home: Path, folder: Path) -> Started:
         wanted = job("boot")
         fleet.account.enqueue([wanted])
         vm = fleet.boot()
-        digest = fleet.done(wanted)
+        fleet.done(wanted)
         fleet.until("the dead man's switch is off", lambda: _state(vm, "tranquility-deadman.timer") != "active")
         listed = vm("systemctl", "list-units", "--plain", "--no-legend", "--state=active", "sweep-worker@*")
         return Started(
             target=fleet.fleet.deployment.target,
             release=published.release,
             manifest=fleet.manifest(wanted),
-            digest=digest,
             cloud_init=json.loads(vm("cloud-init", "status", "--format=json", check=False)),
             deadman=_state(vm, "tranquility-deadman.timer"),
             units=[line.split()[0] for line in listed.splitlines()],
@@ -137,10 +137,17 @@ def bare_machines(
     )
     fleet = LocalFleet(azurite_home, folder, deployment, build, settings)
     with fleet:
-        target = fleet.operator_target
-        file = folder / "target.json"
-        file.write_bytes(target.canonical())
-        yield Machines(fleet, Account(target, azure.credential(target))), open_session(file)
+        account = Account(fleet.operator_target, operator(fleet, folder))
+        session = Session(
+            target=account.target,
+            durations=Durations(),
+            blobs=account.blobs,
+            jobs=account.jobs,
+            poison=account.poison,
+            runtime=RealRuntime(),
+            user="tests",
+        )
+        yield Machines(fleet, account), session
 
 
 def _publish(session: Session, release: Bundle) -> Published:

@@ -20,7 +20,7 @@ from tests.machines.boot import Ended, Started
 from tests.machines.drain import Drained
 from tests.machines.hang import Hung
 from tests.machines.life import Life
-from tests.machines.machine import PACE, job
+from tests.machines.machine import OVER, PACE, job
 from tests.needs import missing
 from tests.proof.herd import Herd
 
@@ -56,7 +56,10 @@ def told(
         }
         if "straight" in wanted:
             begun["straight"] = threads.submit(straight_run, tmp_path_factory.mktemp("straight"), identity)
-        yield begun
+        try:
+            yield begun
+        finally:
+            OVER.set()
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import psutil
+
 from tests.machines.machine import Inside, Machines, job, machines, slot_unit
 from worker.contract.job import Job
 from worker.contract.manifest import Manifest
@@ -22,6 +24,11 @@ TRIES: Final = 30
 class Hung:
     """What became of a job whose slot hung."""
 
+    unit: str
+    cores: set[int]
+    """On which its process may run."""
+    user: int
+    """Whose process it is."""
     results: list[str]
     """Of the unit's lives, as systemd calls them."""
     after: Manifest
@@ -38,11 +45,17 @@ def story(azurite_home: Path, folder: Path) -> dict[str, Hung]:
         for each in jobs.values():
             fleet.account.enqueue([each])
         units = {name: slot_unit(fleet.in_training(each)) for name, each in jobs.items()}
+        pids = {name: vm.main_pid(unit) for name, unit in units.items()}
+        cores = {name: os.sched_getaffinity(pid) for name, pid in pids.items()}
+        users = {name: psutil.Process(pid).uids().effective for name, pid in pids.items()}
         with frozen(fleet, vm, units["frozen"]):
-            os.kill(vm.main_pid(units["stopped"]), signal.SIGSTOP)
+            os.kill(pids["stopped"], signal.SIGSTOP)
             after = {name: _witnessed(fleet, each) for name, each in jobs.items()}
         digests = {name: fleet.done(each) for name, each in jobs.items()}
-        return {name: Hung(vm.results(units[name]), after[name], digests[name]) for name in jobs}
+        return {
+            name: Hung(unit, cores[name], users[name], vm.results(unit), after[name], digests[name])
+            for name, unit in units.items()
+        }
 
 
 def _witnessed(fleet: Machines, job: Job) -> Manifest:

@@ -2,20 +2,24 @@
 
 import json
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
+
+from azure.core.credentials import TokenCredential
 
 from producer.emulator.deployment import deployed
 from producer.emulator.fleet import FleetSettings, LocalFleet, Machine
 from producer.emulator.instance import Instance, InstanceEvent, Spec
 from producer.emulator.nspawn.image import NspawnImage
 from producer.emulator.states import Latencies
+from producer.emulator.tokens import DirectCredential, TokenAuthority
 from producer.target.committed import committed_snapshot
 from tests.proof.real_processes import Account
-from worker.contract import azure
 from worker.contract.job import Configuration, EnvironmentSpec, Evaluation, Hyperparameters, Job, PolicyKwargs
 from worker.contract.manifest import Manifest
 from worker.contract.runtime import RealRuntime
@@ -23,6 +27,8 @@ from worker.contract.settings import Durations
 
 PATIENCE_S: Final = 600.0
 LOOK_S: Final = 0.4
+OVER: Final = threading.Event()
+"""Set when nobody waits for a story any more: it ends at its next look."""
 PACE: Final = Durations.model_validate(
     {
         **Durations().scaled(1 / 60).model_dump(),
@@ -112,8 +118,9 @@ class Machines:
         """Raise the capacity by one and return the new machine, booted, its slots ready."""
         before = {vm.name for vm in self.fleet.model.vms()}
         self.fleet.model.set_capacity(self.fleet.model.capacity + 1)
-        assert self.fleet.wait_for(lambda fleet: not set(fleet.instances) <= before, PATIENCE_S)
+        self.until("a VM gets its power", lambda: not set(self.fleet.instances) <= before)
         (new,) = (instance for name, instance in self.fleet.instances.items() if name not in before)
+        self.until(f"{new.name} boots", lambda: new.wait_for(up_or_off, 0.0))
         return booted(new)
 
     def boot_busy(self) -> Inside:
@@ -127,6 +134,8 @@ class Machines:
         runtime = RealRuntime()
         ends_s = runtime.monotonic() + PATIENCE_S
         while not holds():
+            if OVER.is_set():
+                raise AssertionError(f"given up: {what}")
             if runtime.monotonic() > ends_s:
                 said = [Inside(instance).journal() for instance in self.fleet.instances.values()]
                 raise AssertionError("\n".join([f"never within {PATIENCE_S:.0f} s: {what}", *said]))
@@ -162,12 +171,13 @@ class Machines:
         return self.account.digest(job)
 
 
+def up_or_off(events: tuple[InstanceEvent, ...]) -> bool:
+    """Whether a machine has booted, or never will."""
+    return any(event.kind in {"ready", "off"} for event in events)
+
+
 def booted(instance: Instance) -> Inside:
     """Wait until a machine has booted."""
-
-    def up_or_off(events: tuple[InstanceEvent, ...]) -> bool:
-        return any(event.kind in {"ready", "off"} for event in events)
-
     assert instance.wait_for(up_or_off, PATIENCE_S), instance.events[-1]
     assert "init" in instance.pids, f"{instance.name} went off: see its console.log"
     inside = Inside(instance)
@@ -189,5 +199,13 @@ def machines(azurite_home: Path, folder: Path, *, slots: int = 1) -> Iterator[Ma
     settings = FleetSettings(Latencies(boot_s=0.1, delete_s=0.1, notice_s=30.0))
     fleet = LocalFleet(azurite_home, folder, deployment, build, settings)
     with fleet:
-        target = fleet.operator_target
-        yield Machines(fleet, Account(target, azure.credential(target)))
+        yield Machines(fleet, Account(fleet.operator_target, operator(fleet, folder)))
+
+
+def operator(fleet: LocalFleet, folder: Path) -> TokenCredential:
+    """Return the credential of whoever runs a fleet in this folder.
+
+    The managed identity would be asked at an address in this process's environment, and here are several fleets.
+    """
+    authority = TokenAuthority.in_folder(folder, lambda: datetime.now(UTC))
+    return DirectCredential(authority, fleet.deployment.operator)

@@ -17,7 +17,9 @@ from tests.needs import missing
 
 SYSTEM_PYTHON: Final = "/usr/bin/python3"
 CACHE: Final = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "tranquility"
-"""The wheels of others, 300 MB, are downloaded once and kept there, for the next runs."""
+"""The wheels of others, 300 MB, are downloaded once and kept there, for the next runs …"""
+KEPT: Final = 3
+"""… of so many lock files."""
 
 
 def system_platform() -> Platform:
@@ -51,3 +53,5 @@ def _keep(checkout: Checkout, platform: Platform, kept: Path) -> None:
         (ours,) = (Path(made) / "wheels").glob("tranquility-*.whl")
         ours.unlink()
         (Path(made) / "wheels").rename(kept)
+    for old in sorted(CACHE.glob("wheels-*"), key=lambda folder: folder.stat().st_mtime)[:-KEPT]:
+        shutil.rmtree(old)

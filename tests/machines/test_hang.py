@@ -21,3 +21,11 @@ def test_its_job_goes_on_bit_for_bit_when_systemd_has_started_it_again(
     hang: dict[str, Hung], how: str, straight: str
 ) -> None:
     assert hang[how].digest == straight
+
+
+def test_each_slot_has_a_core_of_its_own_and_no_rights(hang: dict[str, Hung]) -> None:
+    assert {found.unit: found.cores for found in hang.values()} == {
+        f"sweep-worker@{core}.service": {core} for core in (0, 1)
+    }
+    assert len({found.user for found in hang.values()}) == 1
+    assert all(61184 <= found.user <= 65519 for found in hang.values()), "the range of systemd's dynamic users"
