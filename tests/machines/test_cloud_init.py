@@ -9,10 +9,11 @@ from tests.machines.machine import CONFIGURATION
 pytestmark = pytest.mark.timeout(900)
 
 
-def test_a_bare_machine_ends_up_training_a_job_from_the_published_release(started: Started) -> None:
+def test_a_bare_machine_ends_up_training_a_job_from_the_published_release(started: Started, straight: str) -> None:
     (attempt,) = started.manifest.attempts
     assert (started.manifest.status, attempt.release) == ("done", started.release)
     assert started.manifest.step == CONFIGURATION.timesteps
+    assert started.digest == straight
 
 
 def test_cloud_init_has_no_complaint(started: Started) -> None:

@@ -127,7 +127,9 @@ def _without_streams(state: TrainingState, fresh: TrainingState) -> dict[str, Ab
             streams, numpy_key=new.numpy_key, head=head("numpy_position", "numpy_has_gauss", "numpy_gauss")
         ),
         "torch": replace(streams, torch_state=new.torch_state),
-        "python": replace(streams, python_key=new.python_key[::-1].copy()),
+        "python": replace(
+            streams, python_key=new.python_key[::-1].copy(), head=head("python_position", "python_gauss")
+        ),
         "action_space": replace(streams, head=head("action_space")),
     }
     return {f"streams.{name}": _with(streams=value) for name, value in without.items()}

@@ -1,7 +1,7 @@
 """The random streams that a training run draws from, as values: nothing but numbers, checked when read."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Self
 
 import numpy as np
@@ -85,6 +85,14 @@ class RandomStreams:
     def python(self) -> tuple[int, tuple[int, ...], float | None]:
         """Return what `random.setstate` takes."""
         return 3, (*self.python_key.tolist(), self.head.python_position), self.head.python_gauss
+
+    def without_python(self) -> "RandomStreams":
+        """Return the same without Python's stream: training does not use it, and other threads of the process may.
+
+        A single draw of theirs moves the position and leaves the key, and only every 624th changes that too.
+        """
+        head = self.head.model_copy(update={"python_position": 0, "python_gauss": None})
+        return replace(self, head=head, python_key=np.zeros_like(self.python_key))
 
     @classmethod
     def of(

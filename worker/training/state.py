@@ -99,12 +99,8 @@ def restore(
 
 
 def state_digest(state: TrainingState, rows: ReplayRows) -> str:
-    """Return the SHA-256 over a state and all rows of its buffer.
-
-    Python's own stream is left out: training does not use it, and other threads of the process may.
-    """
-    used = replace(state, streams=replace(state.streams, python_key=np.zeros_like(state.streams.python_key)))
-    digest = hashlib.sha256(used.encode())
+    """Return the SHA-256 over a state and all rows of its buffer, without Python's own random stream."""
+    digest = hashlib.sha256(replace(state, streams=state.streams.without_python()).encode())
     digest.update(rows.encode())
     return digest.hexdigest()
 

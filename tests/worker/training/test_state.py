@@ -1,6 +1,7 @@
 """State is copied whole: with all of it a run goes on as it would have, and without any item of it, it does not."""
 
 import json
+import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -137,6 +138,15 @@ def test_after_the_warm_up_the_action_spaces_stream_does_not_matter_to_the_weigh
     state = other_action_space(late.snapshot.state)
     run.restore(state, [late.snapshot.rows], None, ignore, exact=True)
     assert run.train(ignore, ignore).policy == straight.policy
+
+
+@pytest.mark.parametrize("draws", [1, 700])
+def test_what_other_threads_draw_from_pythons_stream_is_in_no_digest(draws: int, late: Case) -> None:
+    def drawing(_: TrainingRun) -> None:
+        for _draw in range(draws):
+            random.gauss(0, 1)
+
+    assert SacRun(late.job).train(drawing, ignore).state_digest == late.digest
 
 
 def test_an_environment_with_another_stream_is_a_corrupt_checkpoint(late: Case) -> None:
