@@ -53,7 +53,7 @@ def deploy(
     location: Annotated[str, typer.Option(help="Region. Default: that of the group.", show_default=False)] = "",
     what_if: Annotated[bool, typer.Option("--what-if", help="Say what would change, and write nothing.")] = False,
     prove_it: Annotated[
-        bool, typer.Option("--prove", help="Then train one tiny job on one VM, and go back to 0: under a cent.")
+        bool, typer.Option("--prove", help="Then train one tiny job on one VM, and go back to 0: a few cents.")
     ] = False,
     while_running: Annotated[
         bool, typer.Option("--while-running", help="Even if there are VMs; they keep the model they were made from.")
@@ -71,7 +71,11 @@ def deploy(
         typer.Option(min=1, max=256, help="Workers on a VM. Default: its physical cores.", show_default=False),
     ] = None,
     max_price: Annotated[
-        str, typer.Option(help="USD a VM and hour at most. Default: up to the regular price.", show_default=False)
+        str,
+        typer.Option(
+            help="USD a VM and hour at most; -1: up to the regular price. Default: -1, or as it was.",
+            show_default=False,
+        ),
     ] = "",
     regular: Annotated[
         bool, typer.Option("--regular", help="Regular VMs, which nobody evicts, instead of spot.")
@@ -85,7 +89,12 @@ def deploy(
         ),
     ] = None,
     operator: Annotated[
-        list[str] | None, typer.Option(help="Object id of a colleague who may enqueue and scale.", show_default=False)
+        list[str] | None,
+        typer.Option(
+            metavar="ID[:KIND]",
+            help="Object id of who may enqueue and scale; KIND: User (default), Group or ServicePrincipal.",
+            show_default=False,
+        ),
     ] = None,
     operator_address: Annotated[
         list[str] | None,

@@ -11,10 +11,13 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from producer.target.az import AzureCli, AzureCliError, innermost
+from producer.target.committed import committed_snapshot
 from producer.target.planned import PREFIX, Planned, Wishes, sizes_wished
 from producer.target.survey import (
     DEPLOYMENT,
     Account,
+    Before,
+    Group,
     Survey,
     find_deployment,
     find_group,
@@ -23,6 +26,7 @@ from producer.target.survey import (
     read_permissions,
     read_sizes,
     read_usages,
+    unregistered,
 )
 from worker.contract.errors import InputError, TranquilityError
 from worker.contract.runtime import Runtime
@@ -65,12 +69,19 @@ class Template:
 
 
 def survey(cli: AzureCli, account: Account, wishes: Wishes, location: str) -> Survey:
-    """Read everything that the deployment is decided by. Raises InputError where no region is known."""
+    """Read everything that the deployment is decided by.
+
+    Raises InputError where no region is known, or another than that of the deployment there is, and for resource
+    providers without which nothing more can be read.
+    """
     group = find_group(cli, wishes.group)
-    region = (location or group.location).replace(" ", "").lower()
-    if not region:
-        raise InputError(f"There is no resource group {wishes.group} yet: say where to make it, --location REGION")
     before = read_before(cli, group, wishes.prefix or PREFIX)
+    region = _region(location, group, before)
+    if lacking := unregistered(cli, _namespaces(committed_snapshot())):
+        commands = "\n".join(f"az provider register --wait --namespace {name}" for name in lacking)
+        raise InputError(
+            f"The subscription {account.subscription} is not registered for what a target takes:\n{commands}"
+        )
     return Survey(
         account=account,
         group=group,
@@ -81,6 +92,30 @@ def survey(cli: AzureCli, account: Account, wishes: Wishes, location: str) -> Su
         usages=read_usages(cli, region),
         newest_image=wishes.image or newest_image(cli, region),
     )
+
+
+def _region(named: str, group: Group, before: Before) -> str:
+    """Return where to deploy: a resource stays in its region, which need not be that of its group."""
+    wanted, deployed = _plain(named), _plain(str(before.parameters.get("location") or ""))
+    if wanted and deployed and wanted != deployed:
+        raise InputError(
+            f"The group {group.name} holds a deployment in {deployed}, and nothing in it can move to {wanted}: leave "
+            "--location out, deploy into another group, or remove this one first: "
+            f"tranquility destroy -g {group.name}"
+        )
+    region = wanted or deployed or _plain(group.location)
+    if not region:
+        raise InputError(f"There is no resource group {group.name} yet: say where to make it, --location REGION")
+    return region
+
+
+def _plain(region: str) -> str:
+    """Return the name of a region as Azure stores it: people also write `West Europe`."""
+    return region.replace(" ", "").lower()
+
+
+def _namespaces(snapshot: Mapping[str, Any]) -> frozenset[str]:
+    return frozenset(resource["type"].partition("/")[0] for resource in snapshot["predictedResources"])
 
 
 def what_if(cli: AzureCli, group: str, template: Template, planned: Planned) -> tuple[str, ...]:

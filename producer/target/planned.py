@@ -17,6 +17,10 @@ KEPT: Final = (
     *("wakeIntervalMinutes", "readyWithinMinutes", "checkpointRetentionDays"),
 )
 """Parameters that a deployment takes from the one before where nobody says otherwise."""
+KINDS: Final = ("User", "Group", "ServicePrincipal")
+"""What an operator may be; the first where nobody says."""
+OPERATOR: Final = re.compile(rf"[0-9a-fA-F]{{8}}(-[0-9a-fA-F]{{4}}){{3}}-[0-9a-fA-F]{{12}}(:({'|'.join(KINDS)}))?")
+PRICE: Final = re.compile(r"-1|(0|[1-9]\d*)(\.\d+)?")
 DEPLOYS: Final = "Microsoft.Resources/deployments/write"
 MAKES_GROUPS: Final = "Microsoft.Resources/subscriptions/resourceGroups/write"
 ASSIGNS: Final = "Microsoft.Authorization/roleAssignments/write"
@@ -38,7 +42,7 @@ class Wishes:
     nat_gateway: bool | None = None
     operator_addresses: tuple[str, ...] = ()
     operators: tuple[str, ...] = ()
-    """Object ids."""
+    """Object ids, each with `:User`, `:Group` or `:ServicePrincipal` after it or nothing."""
     wake: bool | None = None
     ssh_key: str = ""
     image: str = ""
@@ -179,6 +183,17 @@ def _given(wishes: Wishes, survey: Survey, kept: Mapping[str, Any]) -> Iterator[
         yield "There is no ~/.ssh/id_ed25519.pub or id_rsa.pub here: make one (ssh-keygen), or name one with --ssh-key."
     if wishes.prefix and not re.fullmatch(r"[a-z][a-z0-9]{2,10}", wishes.prefix):
         yield f"{wishes.prefix!r} cannot begin names in Azure: 3 to 11 lower case letters and digits, a letter first."
+    if wishes.max_price and not (PRICE.fullmatch(wishes.max_price) and float(wishes.max_price)):
+        yield (
+            f"{wishes.max_price!r} is no price: --max-price takes USD per VM and hour as a decimal number above 0, "
+            "such as 0.12, or -1 for up to the regular price."
+        )
+    for who in wishes.operators:
+        if not OPERATOR.fullmatch(who):
+            yield (
+                f"{who!r} is no operator: --operator takes an object id of Entra ID, with :Group or :ServicePrincipal "
+                "after it where it is not that of a person (az ad user show --id ada@example.com --query id)."
+            )
     if not _image(wishes, survey):
         yield f"{survey.location} has no image Canonical:ubuntu-24_04-lts:server: name its version with --image."
     if wishes.custom_roles is False and wishes.wake is False:
@@ -217,7 +232,11 @@ def _reach(wishes: Wishes, kept: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _operators(wishes: Wishes, kept: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     known = {one["objectId"]: one for one in kept.get("operators") or ()}
-    return [*known.values(), *({"objectId": who, "kind": "User"} for who in wishes.operators if who not in known)]
+    for who in wishes.operators:
+        object_id, _, kind = who.partition(":")
+        was = known.get(object_id, {}).get("kind", KINDS[0])
+        known[object_id] = {"objectId": object_id, "kind": kind or was}
+    return list(known.values())
 
 
 def _image(wishes: Wishes, survey: Survey) -> str:
@@ -235,8 +254,9 @@ def _notes(survey: Survey, wanted: int, cut_by: str, parameters: Mapping[str, An
         yield doubt
     if not parameters["customRoles"]:
         yield (
-            "No custom roles are defined, and built-in ones taken: idle VMs cannot delete themselves, and wait for a "
-            "producer or for the wake, 30 to 40 minutes."
+            "No custom roles are defined, and built-in ones taken: idle VMs cannot delete themselves. While "
+            "tranquility scale --watch runs, it deletes them after some minutes; else they are billed for about 100 "
+            "minutes more, until the wake clears the set."
         )
     if survey.permissions is None:
         yield "Azure did not say what you may do here: the deployment itself will."

@@ -1,6 +1,6 @@
 """What is there before a deployment: who is signed in, what the subscription allows, what the group holds already."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -9,7 +9,7 @@ from producer.target.limits import Permission, Size, Usage
 
 DEPLOYMENT: Final = "tranquility"
 """Name of the deployment in its group; its outputs and operations are read back by later commands."""
-IMAGE: Final = ("--publisher", "Canonical", "--offer", "ubuntu-24_04-lts", "--sku", "server")
+IMAGE: Final = {"publisher": "Canonical", "offer": "ubuntu-24_04-lts", "sku": "server"}
 _PERMISSIONS: Final = "2022-04-01"
 _SUBSCRIPTIONS: Final = "2022-12-01"
 
@@ -175,9 +175,21 @@ def read_usages(cli: AzureCli, location: str) -> Mapping[str, Usage]:
 
 def newest_image(cli: AzureCli, location: str) -> str:
     """Return the newest version of the VMs' image in a region; empty where there is none."""
-    listed = cli.ask("vm", "image", "list", "--location", location, *IMAGE, "--all") or ()
-    versions = {str(one["version"]) for one in listed if one.get("sku") == "server"}  # --sku matches parts of names
+    named = (word for name, value in IMAGE.items() for word in (f"--{name}", value))
+    listed = cli.ask("vm", "image", "list", "--location", location, *named, "--all") or ()
+    # With --all the options match parts of names: daily builds, those for ARM and of generation 1 come too.
+    versions = {str(one["version"]) for one in listed if all(one.get(name) == IMAGE[name] for name in IMAGE)}
     return max(versions, key=_numbers, default="")
+
+
+def unregistered(cli: AzureCli, namespaces: Collection[str]) -> tuple[str, ...]:
+    """Return those of these resource providers that the subscription does not use yet; none where it does not say."""
+    query = "[?registrationState=='NotRegistered' || registrationState=='Unregistered'].namespace"
+    try:
+        listed = cli.ask("provider", "list", "--query", query) or ()
+    except AzureCliError:
+        return ()
+    return tuple(sorted(set(namespaces) & set(listed)))
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -9,6 +9,8 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
+from azure.core.exceptions import ResourceNotFoundError
+
 from producer.session import Session
 from producer.target.arm_reader import ArmReader
 from producer.target.symptoms import Tried
@@ -124,9 +126,14 @@ def _of_set(session: Session) -> Attempts:
             )
             return list(listed)
 
-    def simulate() -> None:
-        from azure.core.exceptions import ResourceNotFoundError
+    def delete() -> None:
+        try:
+            delete_instances(session.compute, target, [absent])
+        except FleetError as error:  # for a name that no instance has, Azure documents neither 400 nor 404
+            if not isinstance(error.__cause__, ResourceNotFoundError):
+                raise
 
+    def simulate() -> None:
         with fleet_errors():
             try:
                 session.compute.virtual_machines.simulate_eviction(
@@ -138,9 +145,7 @@ def _of_set(session: Session) -> Attempts:
     return {
         "virtual_machine_scale_sets.get": read,
         "virtual_machine_scale_sets.begin_update": update,
-        "virtual_machine_scale_sets.begin_delete_instances": lambda: delete_instances(
-            session.compute, target, [absent]
-        ),
+        "virtual_machine_scale_sets.begin_delete_instances": delete,
         "virtual_machines.list": vms,
         "virtual_machines.simulate_eviction": simulate,
     }

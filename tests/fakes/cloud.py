@@ -55,6 +55,21 @@ def usage(name: str, used: int | str, limit: int | str) -> Mapping[str, Any]:
     return {"name": {"value": name, "localizedValue": name}, "currentValue": used, "limit": limit, "unit": "Count"}
 
 
+def image(version: str, **other: str) -> Mapping[str, Any]:
+    """Return an entry of `az vm image list`."""
+    named = {"publisher": "Canonical", "offer": "ubuntu-24_04-lts", "sku": "server", **other}
+    return {**named, "architecture": "x64", "urn": ":".join((*named.values(), version)), "version": version}
+
+
+OTHERS = (
+    image("24.04.209901010", sku="server-gen1"),
+    image("24.04.209902010", sku="server-arm64", architecture="Arm64"),
+    image("24.04.209903010", offer="ubuntu-24_04-lts-daily"),
+    image("24.04.209904010", publisher="canonical-test"),
+)
+"""Images that `az vm image list --all` lists too, since it looks for parts of names: none is the VMs'."""
+
+
 def operation(kind: str, resource_id: str, state: str = "Succeeded", error: Any = None) -> Mapping[str, Any]:
     """Return an entry of `az deployment operation group list`."""
     target = {"id": resource_id, "resourceName": resource_id.rpartition("/")[2], "resourceType": kind}
@@ -96,8 +111,10 @@ class Cloud:
         az.answer("list-skus", json=[size(), size("Standard_F8als_v6x")])
         az.answer("vm", "list-usage", json=[usage("lowPriorityCores", "0", "100"), usage("cores", "0", "100")])
         az.answer("network", "list-usages", json=[usage("PublicIPAddresses", 0, 10)])
-        images = [{"sku": "server", "version": v} for v in ("24.04.202601010", "24.04.202608010")]
-        az.answer("image", "list", json=[*images, {"sku": "server-gen1", "version": "24.04.209901010"}])
+        az.answer(
+            "image", "list", json=[*map(image, ("24.04.202601010", "24.04.202608010", "24.04.99999999")), *OTHERS]
+        )
+        az.answer("provider", "list", json=["Microsoft.Quantum"])
         az.answer("group", "create", json={})
         az.answer("deployment", "group", "create", json=None)
         az.answer("deployment", "group", "show", "--name", json=None)

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 from azure.core.credentials import TokenCredential
 from azure.core.exceptions import AzureError, HttpResponseError
 from azure.core.pipeline.transport import RequestsTransport
-from azure.identity import CredentialUnavailableError, DefaultAzureCredential, ManagedIdentityCredential
+from azure.identity import (
+    AzureCliCredential,
+    ChainedTokenCredential,
+    CredentialUnavailableError,
+    DefaultAzureCredential,
+    ManagedIdentityCredential,
+)
 from azure.storage.blob import BlobServiceClient
 from azure.storage.queue import QueueServiceClient
 
@@ -69,15 +75,21 @@ class ObservedTransport(RequestsTransport):  # type: ignore[misc]  # azure-core 
 def credential(target: Target) -> TokenCredential:
     """Return the identity that this process acts as.
 
-    On a VM, and on an emulated one, that is the managed identity; on a laptop whoever is signed in (`az login`). The
-    emulator answers for the laptop's user too, as a managed identity at `target.imds_endpoint`.
+    On a VM, and on an emulated one, that is the managed identity. The emulator answers for the laptop's user too, as a
+    managed identity at `target.imds_endpoint`. On a laptop it is who `deploy` acted as, the Azure CLI's account for the
+    subscription, and only where that has none whom azure-identity finds: left to itself, it would prefer the identity
+    of a development VM, or of an editor. Where `AZURE_TOKEN_CREDENTIALS` is set, it alone decides.
     """
     if target.imds_endpoint:
         os.environ["AZURE_POD_IDENTITY_AUTHORITY_HOST"] = target.imds_endpoint  # azure-identity reads nothing else
     if target.imds_endpoint or target.identity_id:
         identity = {"resource_id": target.identity_id} if target.identity_id else None
         return ManagedIdentityCredential(identity_config=identity, transport=_transport(target))
-    return DefaultAzureCredential()
+    if os.environ.get("AZURE_TOKEN_CREDENTIALS"):
+        return DefaultAzureCredential()
+    return ChainedTokenCredential(
+        AzureCliCredential(subscription=target.subscription_id), DefaultAzureCredential(exclude_cli_credential=True)
+    )
 
 
 def blob_service(

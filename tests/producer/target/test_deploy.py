@@ -41,6 +41,7 @@ from worker.contract.errors import InputError
 
 KEY = "ssh-ed25519 " + "A" * 68
 WISHES = Wishes(group="rg", ssh_key=KEY)
+ADA, TEAM, PIPELINE = (f"{digit * 8}-0000-4000-8000-{digit * 12}" for digit in "abc")
 TEMPLATE = Template.of(ROOT)
 ROLES = "Microsoft.Resources/deployments"
 
@@ -120,7 +121,7 @@ def test_who_may_assign_roles_and_not_define_them_gets_built_in_ones(cloud: Clou
     cloud.permit(CONTRIBUTOR, ROLE_ADMINISTRATOR)
     found = planned()
     assert found.parameters["customRoles"] is False
-    assert any("cannot delete themselves" in note for note in found.notes)
+    assert any("cannot delete themselves" in note and "about 100 minutes" in note for note in found.notes)
     cloud.permit(OWNER)
     assert planned().parameters["customRoles"] is True
 
@@ -149,20 +150,25 @@ def test_what_is_not_named_stays_as_it_was_deployed(cloud: Cloud) -> None:
         "maxInstances": 5,
         "way": {"mode": "natGateway"},
         "reach": {"mode": "closed", "operatorAddresses": ["192.0.2.1"]},
-        "operators": [{"objectId": "b", "kind": "Group"}],
+        "operators": [{"objectId": TEAM, "kind": "Group"}, {"objectId": PIPELINE, "kind": "User"}],
         "wakeEnabled": False,
         "sshPublicKey": "ssh-rsa old",
         "deployerObjectId": "somebody else",
         "capacity": None,
     }
     cloud.deployed(before)
-    found = planned(Wishes(group="rg", operators=("c",)), location="")
+    named = (ADA, TEAM, f"{PIPELINE}:ServicePrincipal")
+    found = planned(Wishes(group="rg", operators=named), location="")
     given = found.parameters
     assert not found.make_group
     assert {name: given[name] for name in before if name in KEPT and name != "operators"} == {
         name: value for name, value in before.items() if name in KEPT and name != "operators"
     }
-    assert given["operators"] == [{"objectId": "b", "kind": "Group"}, {"objectId": "c", "kind": "User"}]
+    assert given["operators"] == [
+        {"objectId": TEAM, "kind": "Group"},
+        {"objectId": PIPELINE, "kind": "ServicePrincipal"},
+        {"objectId": ADA, "kind": "User"},
+    ]
     assert not {"deployerObjectId", "capacity"} & set(given)
     other = planned(wish(sizes=("Standard_F8als_v6",), maximum=7, nat_gateway=False, wake=True), location="")
     assert (other.parameters["maxInstances"], other.parameters["way"]["mode"]) == (7, "instanceAddress")
@@ -189,6 +195,54 @@ def test_without_vms_the_newest_image_is_taken(cloud: Cloud) -> None:
 def test_a_new_group_needs_a_region(cloud: Cloud) -> None:
     with pytest.raises(InputError, match="--location"):
         planned(location="")
+
+
+@pytest.mark.parametrize("location", ["", "North Europe", "northeurope"])
+def test_a_deployment_stays_in_its_region_which_need_not_be_that_of_its_group(cloud: Cloud, location: str) -> None:
+    cloud.group()
+    cloud.deployed({"location": "northeurope"})
+    assert planned(location=location).parameters["location"] == "northeurope"
+    assert {call.after("--location") for call in cloud.az.calls("--location")} == {"northeurope"}
+
+
+def test_a_deployment_does_not_move_to_another_region(cloud: Cloud) -> None:
+    cloud.group()
+    cloud.deployed({"location": "northeurope"})
+    with pytest.raises(InputError, match="deployment in northeurope, and nothing in it can move to westeurope"):
+        planned(location="westeurope")
+
+
+@pytest.mark.parametrize("price", ["-1", "0.12", "1"])
+def test_a_price_is_a_decimal_number_or_no_limit(cloud: Cloud, price: str) -> None:
+    assert planned(wish(max_price=price)).parameters["price"] == {"priority": "spot", "maxPrice": price}
+
+
+@pytest.mark.parametrize("price", ["abc", "0,12", "-2", "0.0", "1e-1", "nan", ".5", "00.5"])
+def test_what_is_no_price_is_refused_and_what_is_one_said(cloud: Cloud, price: str) -> None:
+    with pytest.raises(InputError, match=r"is no price: .* decimal number above 0, such as 0\.12, or -1"):
+        planned(wish(max_price=price))
+
+
+@pytest.mark.parametrize("who", ["ada@example.com", f"{ADA}:Team", f"{ADA}:", f"{ADA}:user"])
+def test_what_is_no_operator_is_refused_and_what_is_one_said(cloud: Cloud, who: str) -> None:
+    with pytest.raises(InputError, match="takes an object id of Entra ID, with :Group or :ServicePrincipal"):
+        planned(wish(operators=(who,)))
+
+
+def test_resource_providers_that_a_new_subscription_lacks_are_named_with_their_commands(cloud: Cloud) -> None:
+    cloud.az.answer("provider", "list", json=["Microsoft.Logic", "Microsoft.Compute", "Microsoft.Quantum"])
+    cloud.az.fail("list-skus", stderr="ERROR: (MissingSubscriptionRegistration) not registered.")
+    with pytest.raises(InputError) as caught:
+        planned()
+    assert str(caught.value).splitlines()[1:] == [
+        "az provider register --wait --namespace Microsoft.Compute",
+        "az provider register --wait --namespace Microsoft.Logic",
+    ]
+
+
+def test_who_may_not_list_resource_providers_goes_on(cloud: Cloud) -> None:
+    cloud.az.fail("provider", "list", stderr="ERROR: (AuthorizationFailed) no.")
+    assert planned().parameters["location"] == "westeurope"
 
 
 # ---- what is sent ----------------------------------------------------------------------------------------------------

@@ -233,6 +233,15 @@ def test_a_wake_that_is_disabled_and_one_whose_runs_fail_are_found(fleet: LocalF
     assert "0 of 0 cores" in found["quota"].what
 
 
+@pytest.mark.parametrize(("status", "code", "wrong"), [(404, "NotFound", False), (500, "InternalError", True)])
+def test_whichever_answer_azure_has_for_an_absent_name_the_right_to_delete_is_there(
+    fleet: LocalFleet, session: Session, status: int, code: str, wrong: bool
+) -> None:
+    fleet.faults.answer(RequestFault(status, code, method="POST", path="virtualMachineScaleSets/.*/delete$"))
+    found = subjects(found_in(session))
+    assert found == (["reach.virtual_machine_scale_sets.begin_delete_instances"] if wrong else [])
+
+
 def test_a_missing_right_is_named_with_its_action_and_scope(fleet: LocalFleet, session: Session) -> None:
     fleet.faults.answer(RequestFault(403, "AuthorizationFailed", method="PATCH", path="virtualMachineScaleSets"))
 

@@ -1,0 +1,63 @@
+"""Who acts on a laptop: the Azure CLI's account for the subscription, and another only where it has none."""
+
+import sys
+from json import dumps
+from pathlib import Path
+from time import time
+
+import pytest
+
+from tests.fakes.account import SUBSCRIPTION
+from tests.fakes.az import FakeAz
+from worker.contract.azure import credential
+from worker.contract.settings import Target
+
+SCOPE = "https://storage.azure.com/.default"
+NOBODY = "ERROR: Please run 'az login' to setup account."
+
+
+@pytest.fixture(name="az")
+def fake_az(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeAz:
+    """Return an Azure CLI with Ada signed in, on a machine where somebody else is signed in to `azd`."""
+    program = tmp_path / "azd"
+    token = dumps({"token": "of somebody else", "expiresOn": "2099-01-01T00:00:00Z"})
+    program.write_text(f"#!{sys.executable} -IS\nprint({token!r})\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for name in ("AZURE_TOKEN_CREDENTIALS", "AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", "http://127.0.0.1:9")  # this is no VM
+    az = FakeAz(tmp_path)
+    az.answer("get-access-token", json={"accessToken": "of Ada", "expires_on": int(time()) + 3600})
+    return az
+
+
+def _target() -> Target:
+    return Target(
+        kind="azure",
+        subscription_id=SUBSCRIPTION,
+        resource_group="rg",
+        scale_set="tranq-set",
+        blob_endpoint="https://a.blob.core.windows.net/",
+        queue_endpoint="https://a.queue.core.windows.net/",
+    )
+
+
+def test_the_azure_cli_s_account_for_the_subscription_acts(az: FakeAz) -> None:
+    assert credential(_target()).get_token(SCOPE).token == "of Ada"
+    (call,) = az.calls("get-access-token")
+    assert call.after("--subscription") == SUBSCRIPTION
+
+
+def test_where_nobody_is_signed_in_to_it_another_may(az: FakeAz) -> None:
+    az.fail("get-access-token", stderr=NOBODY)
+    assert credential(_target()).get_token(SCOPE).token == "of somebody else"
+    assert len(az.calls("get-access-token")) == 1
+
+
+@pytest.mark.parametrize(("chosen", "who"), [("AzureDeveloperCliCredential", "else"), ("AzureCliCredential", "Ada")])
+def test_whoever_is_named_in_the_environment_acts_alone(
+    az: FakeAz, monkeypatch: pytest.MonkeyPatch, chosen: str, who: str
+) -> None:
+    monkeypatch.setenv("AZURE_TOKEN_CREDENTIALS", chosen)
+    assert credential(_target()).get_token(SCOPE).token.endswith(who)
