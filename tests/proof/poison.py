@@ -17,6 +17,8 @@ from worker.loop import Loop
 from worker.slot import Slot, Trainers
 
 JOB: Final = tiny_job("poison", timesteps=30)
+ROUNDS: Final = 10_000
+"""Deliveries until a storage that fails half of all requests has let a job through, and many more."""
 LATE: Final = DURATIONS.model_copy(update={"commit_s": 1e6})
 """No commit of its own accord."""
 
@@ -291,7 +293,7 @@ class _Flapping(Gate):
 def flaps(seed: int, share: float) -> list[str]:
     """Train over storage that fails this share of all requests, until the job has ended."""
     ground = _ground()
-    for _ in range(400):
+    for _ in range(ROUNDS):
         if not ground.jobs.count():
             break
         slot = ground.worker("vm-a", _Flapping(seed, share))
