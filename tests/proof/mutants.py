@@ -60,13 +60,6 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         ("tests/worker/test_decisions.py", "tests/worker/test_fence.py"),
     ),
     Mutant(
-        "a claim takes back its own end",
-        "worker/decisions.py",
-        '    if seen.manifest == ours or seen.manifest.status != "running":',
-        "    if seen.manifest == ours:",
-        ("tests/worker/test_decisions.py", "tests/worker/test_fence.py"),
-    ),
-    Mutant(
         "a claim keeps the nonce before it",
         "worker/decisions.py",
         '            "nonce": nonce,\n            "worker": worker,',
