@@ -255,8 +255,8 @@ def _notes(survey: Survey, wanted: int, cut_by: str, parameters: Mapping[str, An
     if not parameters["customRoles"]:
         yield (
             "No custom roles are defined, and built-in ones taken: idle VMs cannot delete themselves. While "
-            "tranquility scale --watch runs, it deletes them after some minutes; else they are billed for about 100 "
-            "minutes more, until the wake clears the set."
+            "tranquility scale --watch runs, it deletes them after some minutes; else all are billed for about 100 "
+            "minutes after the last commit, until the wake clears the set."
         )
     if survey.permissions is None:
         yield "Azure did not say what you may do here: the deployment itself will."
