@@ -42,6 +42,7 @@ class Started:
     release: str
     """That was published."""
     manifest: Manifest
+    digest: str
     cloud_init: Mapping[str, Any]
     """What it says of itself."""
     deadman: str
@@ -75,13 +76,14 @@ def trained(azurite_home: Path, folder: Path) -> Started:
         wanted = job("boot")
         fleet.account.enqueue([wanted])
         vm = fleet.boot()
-        fleet.done(wanted)
+        digest = fleet.done(wanted)
         fleet.until("the dead man's switch is off", lambda: _state(vm, "tranquility-deadman.timer") != "active")
         listed = vm("systemctl", "list-units", "--plain", "--no-legend", "--state=active", "sweep-worker@*")
         return Started(
             target=fleet.fleet.deployment.target,
             release=published.release,
             manifest=fleet.manifest(wanted),
+            digest=digest,
             cloud_init=json.loads(vm("cloud-init", "status", "--format=json", check=False)),
             deadman=_state(vm, "tranquility-deadman.timer"),
             units=[line.split()[0] for line in listed.splitlines()],
