@@ -14,7 +14,7 @@ BIN = .venv/bin
 .PHONY: demo test check bench prove mutants set-up clean
 
 demo: set-up
-	$(BIN)/tranquility local run examples/demo.yaml --evict
+	$(BIN)/tranquility local run examples/demo.yaml --instances 2 --evict
 
 test: check
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup

@@ -60,6 +60,13 @@ def test_torch_is_imported_only_where_training_is(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "path", [*sources("tests/producer"), *sources("tests/fakes")], ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_tests_of_the_producer_import_nothing_that_trains(path: Path) -> None:
+    assert not [name for name in imports(path) if within(name, "worker.training", *HEAVY)]
+
+
+@pytest.mark.parametrize(
     "module", ["producer.program", "worker.loop", "worker.vm.services", "worker.commands", "worker.checkpoint"]
 )
 def test_importing_what_is_not_training_loads_no_torch(module: str) -> None:

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from producer.fleet.scaler import Audited, Scaler, TickReport, open_scaler
+from producer.results.words import plural
 from producer.session import Session, open_session
 from worker.contract.errors import InputError
 
@@ -101,4 +102,5 @@ def standing_line(report: TickReport) -> str:
         return ""
     stands = report.standing
     leaving = f", {len(stands.lost)} leaving" if stands.lost else ""
-    return f"{report.look.count} jobs in the queue, capacity {report.capacity}, {len(stands.living)} VMs{leaving}"
+    queued, living = plural(report.look.count, "job"), plural(len(stands.living), "VM")
+    return f"{queued} in the queue, capacity {report.capacity}, {living}{leaving}"

@@ -86,9 +86,9 @@ def evict(
     session = open_session()
     if session.target.kind != "local":
         raise InputError("The target of this folder is on Azure. There: az vmss simulate-eviction --help")
-    busy = sorted(seen.report.vm for seen in session.control.slots() if seen.report.state == "busy")
-    chosen = instance or (busy[0] if busy else None)
-    name = ask(session.target, azure.credential(session.target), chosen, notice=notice)
+    # Reports outlive their VMs: which of these still runs, the emulator knows.
+    busy = sorted({seen.report.vm for seen in session.control.slots() if seen.report.state == "busy"})
+    name = ask(session.target, azure.credential(session.target), instance, notice=notice, preferred=busy)
     typer.echo(f"{name} is being evicted{'' if notice else ', without notice'}.")
 
 

@@ -36,6 +36,8 @@ OpenSession = Callable[[Path | None], Session]
 After = Callable[[Session, Say], object]
 
 MOST_LISTED = 10
+UNLIMITED = 100_000
+"""Columns of what is no terminal: a file or a program gets every value whole."""
 
 TargetFile = Annotated[
     Path | None,
@@ -120,7 +122,7 @@ class Commands:
         if planned.plan.budget_usd is not None and budget_of(session, planned.plan) is None:
             say(f"Nobody watches budget_usd: {no_price(session.target)}")
         with bar("sending") as told:
-            found = enqueue(session, planned.plan, asking(yes), update=update, progress=told)
+            found = enqueue(session, planned.plan, asking(yes), update=update, progress=told, file=str(file))
         self._show(as_json, enqueued_document(found), *enqueued_words(found))
         if found.hold is None or found.hold.jobs:
             self._after(session, say)
@@ -162,7 +164,7 @@ class Commands:
         self._show(
             as_json,
             asdict(found),
-            f"{found.sweep}: {found.cancelled:,} jobs cancelled, {found.ended:,} had ended before.",
+            f"{found.sweep}: {plural(found.cancelled, 'job')} cancelled, {found.ended:,} had ended before.",
             *stopping_words(found),
         )
 
@@ -171,7 +173,8 @@ class Commands:
         session = self._session(target)
         with bar("withdrawing messages") as told:
             found = hold.pause(session, sweep, progress=told)
-        running = f" {found.running} running jobs stop at their next commit." if found.running else ""
+        verb = "stops" if found.running == 1 else "stop"
+        running = f" {plural(found.running, 'running job')} {verb} at the next commit." if found.running else ""
         self._show(as_json, asdict(found), f"{sweep} is on hold: {found.hold.reason}.{running}")
 
     def resume(self, sweep: Sweep, as_json: AsJson = False, target: TargetFile = None) -> None:
@@ -180,7 +183,7 @@ class Commands:
         with bar("sending") as told:
             found = hold.resume(session, sweep, progress=told)
         words = "goes on" if found.lifted else "was not on hold"
-        self._show(as_json, asdict(found), f"{sweep} {words}: {found.sent:,} messages sent.")
+        self._show(as_json, asdict(found), f"{sweep} {words}: {plural(found.sent, 'message')} sent.")
         self._after(session, say)
 
     def retry(
@@ -209,7 +212,7 @@ class Commands:
                 raise NotConfirmed(f"{sweep} stays as it is.")
         with bar("deleting") as told:
             found = lifecycle.delete(session, sweep, progress=told)
-        self._show(as_json, asdict(found), f"{sweep} is gone: {found.blobs:,} blobs deleted.")
+        self._show(as_json, asdict(found), f"{sweep} is gone: {plural(found.blobs, 'blob')} deleted.")
 
     def _session(self, target: Path | None) -> Session:
         return patient(self._open(target), say)
@@ -220,7 +223,7 @@ class Commands:
 
     def _ask_owner(self, session: Session, about: Meant, verb: str, yes: bool) -> None:
         owner = _owner(session, about.sweep)
-        which = f"{len(about.jobs)} jobs of {about.sweep}" if about.jobs else about.sweep
+        which = f"{plural(len(about.jobs), 'job')} of {about.sweep}" if about.jobs else about.sweep
         if owner and not asking(yes)(f"{verb} {which}{owner}?"):
             raise NotConfirmed(f"{about.sweep} stays as it is.")
 
@@ -229,6 +232,8 @@ class Commands:
             typer.echo(json.dumps(content, indent=2, ensure_ascii=False, default=_plain))
             return
         console = Console()
+        if not console.is_terminal:
+            console.width = UNLIMITED
         for word in words:
             console.print(word, markup=False, highlight=False, soft_wrap=isinstance(word, str))
 
@@ -240,12 +245,14 @@ def enqueued_document(found: Enqueued) -> dict[str, Any]:
 
 def enqueued_words(found: Enqueued) -> Iterator[str]:
     """Yield what an enqueue did, for people."""
+    have = "has" if found.ended == 1 else "have"
     yield (
-        f"{found.sweep}: {found.jobs:,} jobs planned ({found.added:,} new), {found.sent:,} messages sent, "
-        f"{found.ended:,} jobs have ended."
+        f"{found.sweep}: {plural(found.jobs, 'job')} planned ({found.added:,} new), "
+        f"{plural(found.sent, 'message')} sent, {plural(found.ended, 'job')} {have} ended."
     )
     if found.unnamed:
-        yield f"{len(found.unnamed):,} jobs of this sweep are not in the file, and stay: {_listed(found.unnamed)}"
+        verbs = "is not in the file, and stays" if len(found.unnamed) == 1 else "are not in the file, and stay"
+        yield f"{plural(len(found.unnamed), 'job')} of this sweep {verbs}: {_listed(found.unnamed)}"
     if found.lifted:
         yield "The budget is raised, and the hold that it had put is lifted."
     if found.hold is not None:
@@ -278,7 +285,8 @@ def retried_words(found: lifecycle.Retried) -> Iterator[str]:
     if not found.jobs and not found.sent:
         yield f"{found.sweep}: there is nothing to retry."
     else:
-        yield f"{found.sweep}: {len(found.jobs):,} jobs begin anew, {found.sent:,} messages sent."
+        verb = "begins" if len(found.jobs) == 1 else "begin"
+        yield f"{found.sweep}: {plural(len(found.jobs), 'job')} {verb} anew, {plural(found.sent, 'message')} sent."
     if found.hold is not None:
         yield f"It is on hold ({found.hold.reason}): its jobs wait for that."
 

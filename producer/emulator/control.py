@@ -1,5 +1,7 @@
 """What the emulator does and Azure has no request for: an eviction without notice, asked for in another terminal."""
 
+from collections.abc import Sequence
+
 from azure.core import PipelineClient
 from azure.core.credentials import TokenCredential
 from azure.core.exceptions import AzureError
@@ -21,7 +23,9 @@ EVICT_PATH = "/emulator/evict"
 
 
 def eviction_route(model: ScaleSetModel, tokens: TokenAuthority, operator_id: str) -> Route:
-    """`POST /emulator/evict` {"instance": name or null, "notice": bool}, for the person who runs the fleet only."""
+    """`POST /emulator/evict` {"instance": name or null, "notice": bool, "preferred": names}, for the person
+    who runs the fleet only.
+    """
 
     async def evict(request: Request) -> Response:
         try:
@@ -32,19 +36,23 @@ def eviction_route(model: ScaleSetModel, tokens: TokenAuthority, operator_id: st
             return _problem(403, "only the person who runs this fleet may evict its instances")
         try:
             body = await request.json()
-            instance, notice = body["instance"], body["notice"]
+            instance, notice, preferred = body["instance"], body["notice"], tuple(body["preferred"])
         except (ValueError, KeyError, TypeError):
-            return _problem(400, 'expected {"instance": name or null, "notice": true or false}')
+            return _problem(400, 'expected {"instance": name or null, "notice": true or false, "preferred": [name]}')
         try:
-            return JSONResponse({"instance": model.evict(instance, notice=bool(notice))})
+            return JSONResponse({"instance": model.evict(instance, notice=bool(notice), preferred=preferred)})
         except Refused as refused:
             return _problem(409, refused.problem.message)
 
     return Route(EVICT_PATH, evict, methods=["POST"])
 
 
-def evict(target: Target, credential: TokenCredential, instance: str | None, *, notice: bool) -> str:
-    """Have the fleet of a local target evict this instance, or any. Returns the name of the one.
+def evict(
+    target: Target, credential: TokenCredential, instance: str | None, *, notice: bool, preferred: Sequence[str] = ()
+) -> str:
+    """Have the fleet of a local target evict this instance, or any running one, if it can a preferred one.
+
+    Returns its name.
 
     Raises EmulatorError when the fleet does not run, or refuses.
     """
@@ -52,7 +60,8 @@ def evict(target: Target, credential: TokenCredential, instance: str | None, *, 
     transport = RequestsTransport(
         connection_timeout=3, read_timeout=10, connection_verify=str(target.ca_file), use_env_settings=False
     )
-    request = HttpRequest("POST", EVICT_PATH, json={"instance": instance, "notice": notice})
+    body = {"instance": instance, "notice": notice, "preferred": list(preferred)}
+    request = HttpRequest("POST", EVICT_PATH, json=body)
     client: PipelineClient[HttpRequest, HttpResponse] = PipelineClient(
         target.arm_endpoint, policies=[policy], transport=transport
     )

@@ -184,13 +184,13 @@ class ScaleSetModel:
             self._remove(name)
             return self._begin_operation([name])
 
-    def evict(self, name: str | None = None, *, notice: bool = True) -> str:
-        """Azure takes a running VM back: this one, or any. Returns its name.
+    def evict(self, name: str | None = None, *, notice: bool = True, preferred: Sequence[str] = ()) -> str:
+        """Azure takes a running VM back: this one, or any, of the preferred ones if one of them runs. Returns its name.
 
         With notice a Preempt event is published first. Refused: ResourceNotFound, OperationNotAllowed (not running).
         """
         with self._present():
-            name = self._any_running() if name is None else name
+            name = self._any_running(preferred) if name is None else name
             vm = self._vms.get(name)
             if vm is None:
                 raise Refused("ResourceNotFound", f"There is no VM {name} in the set {self.description.name}.")
@@ -391,7 +391,7 @@ class ScaleSetModel:
     def _is(self, name: str, state: Provisioning) -> bool:
         return name in self._vms and self._vms[name].provisioning is state
 
-    def _any_running(self) -> str:
+    def _any_running(self, preferred: Sequence[str]) -> str:
         running = [
             vm.name
             for vm in self._vms.values()
@@ -399,7 +399,7 @@ class ScaleSetModel:
         ]
         if not running:
             raise Refused("OperationNotAllowed", f"No VM of the set {self.description.name} is running.")
-        return self._chance.choice(running)
+        return self._chance.choice([name for name in running if name in preferred] or running)
 
 
 def _uuid(chance: Random) -> uuid.UUID:

@@ -1,5 +1,6 @@
 """`local run`: a sweep from its file to its leaderboard on a fleet that exists only for it. `make demo` calls this."""
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from rich.console import Console
 from producer.emulator.errors import EmulatorError
 from producer.emulator.fleet import LocalFleet
 from producer.emulator.local import LocalOptions, local_fleet, scaling
+from producer.emulator.states import Refused
 from producer.fleet.scale_set import AzureScaleSet, Glances
 from producer.results.leaderboard import leaderboards
 from producer.results.parts import download
@@ -15,6 +17,7 @@ from producer.results.progress import ProgressReader
 from producer.results.ranking_table import ranking
 from producer.results.view import View
 from producer.results.watch import open_watcher, watch
+from producer.results.words import plural
 from producer.session import Session
 from producer.sweep.enqueue import enqueue
 from producer.sweep.planning import plan_file
@@ -33,15 +36,17 @@ def run_locally(path: Path, options: LocalOptions, out: Path, console: Console, 
     plan = plan_file(path).plan  # before anything is started: a mistake in the file costs no time
     try:
         with local_fleet(options, console.print) as (fleet, session):
-            return _run(plan, fleet, session, out, console, evict=evict)
+            return _run(path, plan, fleet, session, out, console, evict=evict)
     except KeyboardInterrupt:
         console.print("\nStopped; nothing is left running. The same command again goes on where it was.")
         return 130
 
 
-def _run(plan: Plan, fleet: LocalFleet, session: Session, out: Path, console: Console, *, evict: bool) -> int:
-    enqueued = enqueue(session, plan, confirm=lambda _question: True)
-    console.print(f"{enqueued.sweep}: {enqueued.jobs} jobs, {enqueued.ended} of them done before.")
+def _run(
+    path: Path, plan: Plan, fleet: LocalFleet, session: Session, out: Path, console: Console, *, evict: bool
+) -> int:
+    enqueued = enqueue(session, plan, confirm=lambda _question: True, file=str(path))
+    console.print(f"{enqueued.sweep}: {plural(enqueued.jobs, 'job')}, {enqueued.ended:,} of them done before.")
     with scaling(session, lambda _report: None):
         glances = Glances(AzureScaleSet(session.compute, session.target), session.runtime, session.durations.tick_s / 2)
         watcher = open_watcher(session, plan.sweep, glances)
@@ -69,8 +74,9 @@ class Director:
                 if slot.alive and slot.seen.report.state == "busy" and slot.seen.report.commits
             ]
             if busy:
-                self.evict = False
-                self.fleet.evict(busy[0])
+                with contextlib.suppress(Refused):  # it went since it reported: the next look finds another
+                    self.fleet.evict(busy[0])
+                    self.evict = False
         scale_set = view.fleet.set
         return view.sweep.finished and scale_set is not None and not scale_set.capacity and not scale_set.instances
 

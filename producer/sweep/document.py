@@ -203,4 +203,5 @@ def shown(value: Any) -> str:
 def _sentence(file: str, line: int | None, problem: Problem) -> str:
     where = f"{file}, line {line}" if line else file
     key = key_text(problem.path)
-    return f"{where}: {key}: {problem.words}." if key else f"{where}: {problem.words}."
+    end = "" if problem.words.endswith("?") else "."
+    return f"{where}: {key}: {problem.words}{end}" if key else f"{where}: {problem.words}{end}"

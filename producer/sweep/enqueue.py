@@ -5,12 +5,14 @@ recorded as sent is not sent again, and a message sent twice does no harm.
 """
 
 import contextlib
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pydantic import ValidationError
 
+from producer.results.words import plural
 from producer.session import Session
 from producer.sweep.budget import settle_budget
 from producer.sweep.parallel import Progress, silent
@@ -74,6 +76,7 @@ def enqueue(
     *,
     update: bool = False,
     progress: Progress = silent,
+    file: str = "SWEEP.yaml",
 ) -> Enqueued:
     """Plan a sweep and send its jobs.
 
@@ -83,6 +86,7 @@ def enqueue(
         confirm: asked before somebody else's sweep is changed.
         update: whether jobs may be added to a sweep that exists.
         progress: told of messages sent.
+        file: the sweep file, for what a refusal says.
 
     Raises:
         InputError: the name is another sweep's, or that sweep is being deleted.
@@ -90,7 +94,11 @@ def enqueue(
         StorageError: the same command again goes on from here.
     """
     wanted = wanted.model_copy(update={"enqueued_by": session.user})
-    written = write_change(session, wanted.sweep, lambda stored: merged(stored, wanted, update=update), confirm)
+
+    def change(stored: Plan | None) -> Plan:
+        return merged(stored, wanted, update=update, file=file)
+
+    written = write_change(session, wanted.sweep, change, confirm)
     unnamed = (planned.id for planned in written.plan.jobs if not planned.fresh and planned.id not in wanted.by_id)
     return replace(send_planned(session, written, progress), unnamed=tuple(unnamed))
 
@@ -150,14 +158,14 @@ def write_change(session: Session, sweep: str, change: Callable[[Plan | None], P
     raise StorageUnavailable(f"The plan of {sweep} changed {PLAN_WRITES} times in a row while we wrote it.")
 
 
-def merged(stored: Plan | None, wanted: Plan, *, update: bool) -> Plan:
+def merged(stored: Plan | None, wanted: Plan, *, update: bool, file: str = "SWEEP.yaml") -> Plan:
     """Return the plan to store: equal to `stored` where there is nothing to change. Raises InputError."""
     if stored is None:
         return wanted
     if stored.deleted:
         raise InputError(
-            f"{wanted.sweep} is being deleted. End that with: tranquility delete {wanted.sweep}; "
-            "or take another name: for this sweep."
+            f'{file}: name: "{wanted.sweep}" is the name of a sweep that is being deleted. End that with: tranquility '
+            f"delete {wanted.sweep}; or write another name: into the file."
         )
     new = [planned for planned in wanted.jobs if planned.id not in stored.by_id]
     if not new:
@@ -165,17 +173,18 @@ def merged(stored: Plan | None, wanted: Plan, *, update: bool) -> Plan:
             return stored
         return stored.model_copy(update={"budget_usd": wanted.budget_usd, "source": wanted.source})
     if not update:
-        raise InputError(_another_plan(stored, wanted, len(new)))
+        raise InputError(_another_plan(stored, wanted, len(new), file))
     return _with_jobs(stored, wanted, new)
 
 
-def _another_plan(stored: Plan, wanted: Plan, new: int) -> str:
+def _another_plan(stored: Plan, wanted: Plan, new: int, file: str) -> str:
     gone = sum(not planned.fresh and planned.id not in wanted.by_id for planned in stored.jobs)
     also = f", and {gone:,} of its {len(stored.jobs):,} are not in this file" if gone else ""
+    verb = "is" if new == 1 else "are"
     return (
-        f"There is already a sweep {wanted.sweep!r} with another plan: {new:,} jobs of this file are not in it{also}. "
-        f"Either add them (tranquility enqueue FILE --update: nothing is taken away), or take another name: for this "
-        "sweep."
+        f'{file}: name: "{wanted.sweep}" is the name of a sweep with another plan: {plural(new, "job")} of this file '
+        f"{verb} not in it{also}. Either add what is new (tranquility enqueue {shlex.quote(file)} --update: nothing is "
+        "taken away), or write another name: into the file."
     )
 
 

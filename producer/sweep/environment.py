@@ -14,7 +14,7 @@ from pydantic import ValidationError
 import worker
 from worker.contract.base import Scalar
 from worker.contract.environments import ProbeVerdict
-from worker.contract.errors import InputError, TranquilityError
+from worker.contract.errors import BadConfiguration, InputError, TranquilityError
 
 QUICK_EPISODES: Final = 1
 """Enough to learn whether an environment exists and what its actions are."""
@@ -76,7 +76,7 @@ def examine(
         raise CannotExamine(f"The probe of {environment} took more than {PROBE_TIMEOUT_S} s.") from error
     last = (ran.stderr.strip().splitlines() or ["no reason given"])[-1]
     if ran.returncode == 2:
-        raise EnvironmentRefused(last)
+        raise EnvironmentRefused(last.removeprefix(str(BadConfiguration())).strip())
     if ran.returncode != 0:
         raise CannotExamine(f"The probe of {environment} ended with {ran.returncode}: {last}")
     try:

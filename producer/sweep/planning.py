@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
+from producer.results.words import plural
 from producer.sweep.document import Document, KeyPath, Problem, shown
 from producer.sweep.environment import QUICK_EPISODES, CannotExamine, EnvironmentRefused, Examine, examine
 from producer.sweep.parameters import ALLOWED, KWARGS, ONE_MINUS_GAMMA, nested
@@ -73,7 +74,8 @@ def _check_count(file: SweepFile, document: Document) -> None:
         raise document.refuse(
             Problem(
                 _searched(file),
-                f"{sets:,} sets × {len(file.seeds):,} seeds are {jobs:,} jobs; a sweep has at most {MAX_JOBS:,}",
+                f"{plural(sets, 'set')} × {plural(len(file.seeds), 'seed')} are {jobs:,} jobs; a sweep has "
+                f"at most {MAX_JOBS:,}",
             )
         )
 
@@ -199,7 +201,9 @@ def _environment(
             return EnvironmentSpec(id=file.env.id, kwargs=file.env.kwargs, probe=_probed(file, sets, look))
         look(file.env.id, file.env.kwargs, QUICK_EPISODES)
     except EnvironmentRefused as error:
-        raise document.refuse(Problem(path, f"{file.env.id} is not allowed: {error.detail.rstrip('.')}")) from error
+        reason = error.detail if error.detail.endswith(("?", ".")) else f"{error.detail}."
+        words = f"{file.env.id} is not allowed: {reason} Proven environments: {', '.join(PROVEN)}"
+        raise document.refuse(Problem(path, words)) from error
     except CannotExamine as error:
         words = f"{file.env.id} is not one of the proven environments ({', '.join(PROVEN)}), and it cannot be looked at"
         raise document.refuse(Problem(path, f"{words}: {error.detail.rstrip('.')}")) from error

@@ -7,6 +7,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from producer.results.words import plural
 from producer.sweep.planning import Planned
 from worker.contract.plan import Plan
 
@@ -25,13 +26,13 @@ def preview(planned: Planned, steps_per_second: float) -> Iterator[RenderableTyp
     plan = planned.plan
     total = _steps(plan)
     yield Text(
-        f"{plan.sweep}: {len(plan.sets):,} sets × {_seed_words(plan)} = {len(plan.jobs):,} jobs, {total:,} steps in "
-        f"all; about {core_hours(plan, steps_per_second):,.1f} core-hours at {steps_per_second:g} steps/s, and "
-        "evaluations on top."
+        f"{plan.sweep}: {plural(len(plan.sets), 'set')} × {_seed_words(plan)} = {plural(len(plan.jobs), 'job')}, "
+        f"{plural(total, 'step')} in all; about {core_hours(plan, steps_per_second):,.1f} core-hours at "
+        f"{steps_per_second:g} steps/s, and evaluations on top."
     )
     yield _table(plan)
     if len(plan.sets) > ROWS:
-        yield Text(f"… and {len(plan.sets) - ROWS:,} more sets (--json prints all).")
+        yield Text(f"… and {plural(len(plan.sets) - ROWS, 'more set')} (--json prints all).")
     yield _common(plan)
     yield from (Text(note) for note in planned.notes)
 
@@ -66,8 +67,8 @@ def _table(plan: Plan) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("set", justify="right")
     for key in keys:
-        table.add_column(key.rpartition(".")[2], justify="right")
-    table.add_column("seeds")
+        table.add_column(key.rpartition(".")[2], justify="right", overflow="fold")
+    table.add_column("seeds", overflow="fold")
     for number, one in enumerate(plan.sets[:ROWS]):
         values = (_shown(one.differs[key]) if key in one.differs else "-" for key in keys)
         table.add_row(f"{number}{' baseline' if one.baseline else ''}", *values, _seed_list(seeds[number]))
@@ -77,6 +78,8 @@ def _table(plan: Plan) -> Table:
 def _common(plan: Plan) -> Table:
     searched = {key for one in plan.sets for key in one.differs}
     table = Table(box=None, pad_edge=False, show_header=False, title="All sets share", title_justify="left")
+    table.add_column()
+    table.add_column(overflow="fold")
     for key, value in _lines(plan).items():
         if key not in searched:
             table.add_row(key, _shown(value))
@@ -101,8 +104,7 @@ def _steps(plan: Plan) -> int:
 
 
 def _seed_words(plan: Plan) -> str:
-    seeds = len({job.seed for job in plan.jobs})
-    return f"{seeds:,} seed{'s' if seeds != 1 else ''}"
+    return plural(len({job.seed for job in plan.jobs}), "seed")
 
 
 def _seed_list(seeds: list[int]) -> str:

@@ -33,9 +33,13 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> Calls:
 
 
 def play(*arguments: str) -> Result:
+    return call("play", *arguments)
+
+
+def call(*arguments: str) -> Result:
     app = typer.Typer()
     models.register(app)
-    return CliRunner(env={"TERM": "dumb"}).invoke(app, ["play", *arguments])
+    return CliRunner(env={"TERM": "dumb"}).invoke(app, list(arguments))
 
 
 def test_the_best_of_the_newest_sweep_flies_from_its_verified_weights(ran: Calls) -> None:
@@ -57,3 +61,12 @@ def test_an_environment_cannot_be_forced_on_a_job(ran: Calls) -> None:
     assert isinstance(error, InputError)
     assert "a job knows its environment" in str(error)
     assert ran == []
+
+
+def test_a_job_file_that_cannot_be_read_is_named_with_what_is_wrong(tmp_path: Path) -> None:
+    missing = tmp_path / "nix.json"
+    error = call("train", str(missing)).exception
+    assert isinstance(error, InputError)
+    assert error.detail == f"{missing} cannot be read: No such file or directory."
+    missing.write_bytes(b"{\xff")
+    assert f"{missing} is not UTF-8 text (byte 1)" in str(call("train", str(missing)).exception)

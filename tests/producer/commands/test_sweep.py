@@ -121,6 +121,33 @@ def test_a_dry_run_prints_the_plan_and_asks_for_no_target(shell: Shell) -> None:
     assert (shell.opened, shell.ticks, shell.storage.jobs.count()) == (0, 0, 0)
 
 
+def test_a_dry_run_cuts_no_value_short(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {f"tau: {{choices: [{0.01234}]}}, gamma: {{choices: [0.98765]}}, env.kwargs.g: {{choices: [9.87654]}}"}
+    values |= {f"{name}: {{choices: [123456]}}" for name in ("buffer_size", "learning_starts", "timesteps")}
+    values |= {"batch_size: {choices: [1024]}", "policy_kwargs.net_arch: {choices: [[400, 300, 200, 100]]}"}
+    shell.file.write_text(FILE.replace("tau: {choices: [0.1, 0.2]}", ", ".join(values)))
+    monkeypatch.setenv("COLUMNS", "60")
+    shown = shell("enqueue", str(shell.file), "--dry-run").stdout
+    (row,) = (line for line in shown.splitlines() if line.strip().startswith("0 "))
+    for value in ("0.01234", "0.98765", "9.87654", "123,456", "1,024", "[400, 300, 200, 100]", "0, 1"):
+        assert value in row
+    assert "s: 1 set × 2 seeds = 2 jobs, 246,912 steps in all" in shown
+    assert "…" not in shown
+
+
+def test_a_dry_run_of_one_job_speaks_of_one(shell: Shell) -> None:
+    shell.file.write_text("name: s\nenv: Pendulum-v1\ntimesteps: 1000\nseeds: 1\n")
+    assert "s: 1 set × 1 seed = 1 job, 1,000 steps in all" in shell("enqueue", str(shell.file), "--dry-run").stdout
+
+
+def test_another_plan_under_a_used_name_names_the_file_the_key_and_the_command(shell: Shell) -> None:
+    shell("enqueue", str(shell.file))
+    shell.file.write_text(FILE.replace("[0, 1]", "[0, 1, 2]"))
+    words = str(shell.fails("enqueue", str(shell.file)).exception)
+    assert f'{shell.file}: name: "s" is the name of a sweep with another plan' in words
+    assert f"tranquility enqueue {shell.file} --update" in words
+
+
 def test_a_dry_run_of_many_sets_shows_the_first_and_says_how_many_more(shell: Shell) -> None:
     shell.file.write_text(FILE.replace("[0.1, 0.2]", str([number / 1000 for number in range(1, 100)])))
     assert "… and 59 more sets (--json prints all)." in shell("enqueue", str(shell.file), "--dry-run").stdout
@@ -181,7 +208,7 @@ def test_cancel_takes_jobs_by_the_beginning_of_their_ids(shell: Shell) -> None:
 def test_pause_and_resume_tell_what_they_did(shell: Shell) -> None:
     shell("enqueue", str(shell.file))
     receive(shell.storage)
-    assert shell("pause", "s").stdout == "s is on hold: paused by ada. 1 running jobs stop at their next commit.\n"
+    assert shell("pause", "s").stdout == "s is on hold: paused by ada. 1 running job stops at the next commit.\n"
     assert shell("resume", "s").stdout == "s goes on: 4 messages sent.\n"
     assert shell("resume", "s").stdout == "s was not on hold: 0 messages sent.\n"
     assert shell.ticks == 3
@@ -194,7 +221,7 @@ def test_retry_shows_what_had_ended_each_job(shell: Shell) -> None:
     shown = shell("retry", "s").stdout.splitlines()
     assert shown == [
         f"s/{job.id} had ended: diverged: the loss is not finite",
-        "s: 1 jobs begin anew, 1 messages sent.",
+        "s: 1 job begins anew, 1 message sent.",
     ]
     assert shell("retry", "s").stdout == "s: there is nothing to retry.\n"
     assert shell.json("retry", "s") == {"sweep": "s", "jobs": [], "sent": 0, "hold": None}

@@ -179,6 +179,14 @@ def test_an_eviction_without_notice_kills_unwarned(fleet: LocalFleet, programs: 
     assert not any("Scheduled" in line for line in log_of(fleet, name))
 
 
+def test_of_the_preferred_vms_one_that_runs_is_evicted(fleet: LocalFleet) -> None:
+    first, second = raise_to(fleet, 2)
+    target = fleet.operator_target
+    me = credential(target)
+    assert evict(target, me, None, notice=True, preferred=("fleet_gone0000", second)) == second
+    assert evict(target, me, None, notice=True, preferred=(second,)) == first, "the other one is leaving already"
+
+
 def test_only_the_operator_may_ask_for_an_eviction(fleet: LocalFleet, identity: Identity) -> None:
     ((name, _),) = raise_to(fleet, 1).items()
     imds_urls: list[str] = [endpoint.url for _, endpoint in fleet._machines.values()]

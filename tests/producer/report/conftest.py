@@ -1,38 +1,18 @@
-"""A real browser, and pages of stored sweeps for it."""
+"""Pages of stored sweeps for a real browser."""
 
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
 
 from producer.report.page import make_report
 from producer.sweep.confirm import with_fresh_seeds
+from tests.browsers import browser
 from tests.fakes.reported import lunar_plan, store_sweep
 from tests.fakes.sweeps import Storage
-from tests.needs import program
 
-FLAGS = (
-    "--no-sandbox",  # CI is root
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """Headless Chromium of this machine, with a profile of its own that goes with it."""
-    chromium = shutil.which("google-chrome") or program("chromium", "apt-get install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
-        yield browser
-        browser.close()
+__all__ = ["browser"]
 
 
 def price(**more: Any) -> dict[str, Any]:

@@ -123,7 +123,7 @@ def test_a_job_that_a_worker_has_is_not_sent_though_nobody_recorded_its_message(
 def test_another_plan_under_the_same_name_names_both_ways_out_and_changes_nothing() -> None:
     storage = Storage()
     send(storage.session())
-    with pytest.raises(InputError, match=r"2 jobs of this file are not in it.*--update.*another name:"):
+    with pytest.raises(InputError, match=r'name: "s" .*2 jobs of this file are not in it.*--update.*another name:'):
         send(storage.session(), SEVEN)
     assert storage.plan("s").jobs == FIVE.jobs
     assert storage.jobs.count() == 5

@@ -204,7 +204,7 @@ def test_too_many_jobs_are_refused_before_they_are_made(text: str, words: str) -
 
 def test_10001_seeds_are_10001_jobs() -> None:
     seeds = ", ".join(map(str, range(10_001)))
-    assert "seeds: 1 sets × 10,001 seeds are 10,001 jobs" in complaint(TOP.replace("0, 1", seeds))
+    assert "seeds: 1 set × 10,001 seeds are 10,001 jobs" in complaint(TOP.replace("0, 1", seeds))
 
 
 def test_a_job_that_fits_into_no_message_is_refused() -> None:
@@ -264,6 +264,17 @@ def test_sets_with_other_sizes_do_not_fit_into_one_sweep() -> None:
     assert "differ between the sets" in complaint(text, allow_unproven=True, look=look)
 
 
+@pytest.mark.parametrize("reason", ["It has no actions.", "It has no actions", "Did you mean: `Ant`?"])
+def test_a_refused_environment_is_told_with_its_reason_and_the_proven_ones(reason: str) -> None:
+    def look(environment: str, kwargs: Mapping[str, Scalar], episodes: int | None) -> ProbeVerdict:
+        raise EnvironmentRefused(reason)
+
+    end = reason if reason.endswith("?") else f"{reason.rstrip('.')}."
+    assert complaint(OTHER, look=look).endswith(
+        f"MountainCarContinuous-v0 is not allowed: {end} Proven environments: LunarLanderContinuous-v3, Pendulum-v1."
+    )
+
+
 def test_where_nobody_can_look_that_is_said() -> None:
     def look(environment: str, kwargs: Mapping[str, Scalar], episodes: int | None) -> ProbeVerdict:
         raise CannotExamine("pip install 'tranquility[worker]'.")
@@ -286,8 +297,9 @@ def test_the_real_probe_tells_what_does_not_exist_what_is_discrete_and_what_is_e
     with ThreadPoolExecutor() as at_once:
         missing, discrete, exact = at_once.map(looked_at, names)
     assert isinstance(missing, EnvironmentRefused)
-    assert "LunarLanderContinous" in missing.detail
+    assert missing.detail.startswith("The environment LunarLanderContinous-v3 cannot be made: ")
     assert isinstance(discrete, EnvironmentRefused)
+    assert discrete.detail.startswith("CartPole-v1 has ")
     assert "iscrete" in discrete.detail
     assert isinstance(exact, ProbeVerdict)
     assert (exact.observation_size, exact.action_size, exact.exact) == (2, 1, True)
