@@ -7,7 +7,7 @@ import contextlib
 
 from worker.contract import names
 from worker.contract.budget import read_budget, spent_seconds
-from worker.contract.control import Hold, write_hold
+from worker.contract.control import parse_hold, write_hold
 from worker.contract.errors import ConditionFailed
 from worker.contract.manifest import TERMINAL
 from worker.contract.records import Absent, Condition, Listed, Unchanged
@@ -46,6 +46,6 @@ def _may_write(slot: Slot, sweep: str, manifests: tuple[Listed, ...]) -> Conditi
     found = slot.blobs.get(names.SWEEPS, names.hold(sweep))
     if found is None:
         return Absent()
-    standing = Hold.model_validate_json(found.body)
+    standing = parse_hold(sweep, found.body)
     ended = {blob.name.rpartition("/")[2] for blob in manifests if blob.metadata.get("status") in TERMINAL}
     return Unchanged(found.etag) if standing.jobs and ended.issuperset(standing.jobs) else None

@@ -16,7 +16,7 @@ class Heartbeat:
         self._slot, self._claim, self._lease, self._attempt, self._log = slot, claim, lease, attempt, log
         self._ended = slot.runtime.event()
         self._lease_was_lost = False
-        self._task = slot.runtime.spawn("heartbeat", self._work)
+        self._task = slot.spawn("heartbeat", self._work)
 
     def join(self) -> None:
         """End the thread and wait for its last request."""

@@ -46,7 +46,7 @@ def run_job(slot: Slot, job: Job, lease: Lease, seen: decisions.Seen | None) -> 
             _write_the_end(slot, claim, attempt, change, log)
     finally:
         heartbeat.join()  # before the message is touched: one user of the receipt at a time
-        _tell_supervisor(slot, None)
+        slot.say_what_it_works_on(None)
         with contextlib.suppress(StorageError):
             slot.book.publish(slot.blobs, claim.manifest)
     if change is not None:
@@ -64,17 +64,9 @@ def _claim(slot: Slot, job: Job, lease: Lease, seen: decisions.Seen | None) -> F
         utc=slot.runtime.utc(),
     )
     claim = fence.create(slot.blobs, slot.runtime, manifest, seen)
-    _tell_supervisor(slot, manifest)
+    slot.say_what_it_works_on(manifest)
     slot.book.begin()
     return claim
-
-
-def _tell_supervisor(slot: Slot, claim: Manifest | None) -> None:
-    """Say what the slot works on, if the disk takes it: without, a death of this process is not laid to the job."""
-    try:
-        slot.say_what_it_works_on(claim)
-    except OSError as error:
-        slot.log.warning("disk.failed", error=str(error), next="goes on: only the supervisor reads it")
 
 
 def _until_it_ends(slot: Slot, claim: Fence, attempt: Attempt, log: Logger) -> Change | None:

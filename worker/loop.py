@@ -98,7 +98,8 @@ class Loop:
         except OwnershipLost as error:
             slot.log.info("claim.lost", job=job.id, error=str(error))  # its message comes back after the timeout
         except StorageError:
-            self._hide(lease, decisions.retry_after_s(0, slot.durations.retry_base_s, slot.durations.retry_max_s))
+            durations = slot.durations
+            self._hide(lease, decisions.retry_after_s(self._errors, durations.retry_base_s, durations.retry_max_s))
             raise
 
     def _decide(self, job: Job, message: Message, lease: Lease) -> None:

@@ -23,7 +23,7 @@ class Presence:
         self._notice = notice_file(slot.runtime_directory)
         self._ended = slot.runtime.event()
         self._reported_s = self._pulsed_s = float("-inf")
-        self._task = slot.runtime.spawn("presence", self._work)
+        self._task = slot.spawn("presence", self._work)
 
     def join(self) -> None:
         """End the thread and publish the last report, which may be the answer to a drain."""

@@ -34,11 +34,10 @@ def run_slot(settings: WorkerSettings, number: int) -> int:
     runtime = RealRuntime()
     stop = StopRequest(runtime)
     threading.Thread(target=_await_signal, args=(stop,), name="signals", daemon=True).start()
-    supervisor = Supervisor()
     hold_slot(settings.runtime_directory, number)
     target = Target.read(settings.target)
     slot = assemble(settings, target, azure.credential(target), number, runtime, stop)
-    return run_assembled(slot, supervisor, booted_s=settings.booted_s, noted_at_boot=settings.first_pulse)
+    return run_assembled(slot, Supervisor(slot.log), booted_s=settings.booted_s, noted_at_boot=settings.first_pulse)
 
 
 def run_assembled(slot: Slot, supervisor: Supervisor, *, booted_s: float, noted_at_boot: Path | None = None) -> int:
@@ -110,6 +109,12 @@ def _let_the_pulse_be_seen(slot: Slot, noted_at_boot: Path | None) -> None:
             slot.control.pulse(slot.name)
         except StorageError as error:
             slot.log.warning("pulse.failed", error=str(error), next="the first receive waits all the same")
-        own.write_text(str(slot.runtime.monotonic()))
-    passed_s = slot.runtime.monotonic() - float(noted.read_text())
+        try:
+            own.write_text(str(slot.runtime.monotonic()))
+        except OSError as error:
+            slot.log.warning("disk.failed", error=str(error), next="this slot waits, and so does the next one to start")
+    try:
+        passed_s = slot.runtime.monotonic() - float(noted.read_text())
+    except (OSError, ValueError):  # the disk did not take it, or an empty one
+        passed_s = 0.0
     slot.runtime.wait(slot.stop.event, max(0.0, slot.durations.first_receive_after_pulse_s - passed_s))

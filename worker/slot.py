@@ -1,9 +1,11 @@
 """What a slot works with: one value that is handed down, so that nothing is global."""
 
 import os
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from worker.contract.control import Control
 from worker.contract.job import Job
@@ -11,7 +13,7 @@ from worker.contract.log import Logger
 from worker.contract.manifest import Manifest
 from worker.contract.queue import MessageQueue
 from worker.contract.records import BlobStore
-from worker.contract.runtime import Runtime
+from worker.contract.runtime import Runtime, Task
 from worker.contract.settings import Durations
 from worker.job_log import LogBook
 from worker.liveness import Liveness
@@ -19,6 +21,9 @@ from worker.signs import Signs
 from worker.stop import StopRequest
 from worker.training_run import TrainingRun
 from worker.vm.files import SlotFile, slot_file, write_file
+
+THREAD_RAISED: Final = "thread.raised"
+"""The event of a thread that ended by what it did not expect."""
 
 
 @dataclass(frozen=True)
@@ -77,11 +82,33 @@ class Slot:
         return f"{self.vm}/{self.number}"
 
     def say_what_it_works_on(self, claim: Manifest | None) -> None:
-        """Tell the other processes of this VM: the supervisor that may see this one die, and the retire service."""
+        """Tell the other processes of this VM: the supervisor that may see this one die, and the retire service.
+
+        A disk that does not take it costs no claim: only, a death of this process is then not laid to the job.
+        """
         content = SlotFile(pid=os.getpid())
         if claim is not None:
             content = SlotFile(pid=os.getpid(), sweep=claim.job.sweep, job=claim.job.id, nonce=claim.nonce)
-        write_file(slot_file(self.runtime_directory, self.number), content)
+        try:
+            write_file(slot_file(self.runtime_directory, self.number), content)
+        except OSError as error:
+            self.log.warning("disk.failed", error=str(error), next="goes on: a death of this process is not witnessed")
+
+    def spawn(self, name: str, work: Callable[[], None]) -> Task:
+        """Run `work` in a thread that the slot cannot do without: whatever it raises stops the slot, in order.
+
+        As after a signal: the job is given back, nothing counts against it, and the supervisor starts the slot again.
+        """
+
+        def watched() -> None:
+            try:
+                work()
+            except Exception as error:  # noqa: BLE001 - of a thread nobody else would learn it
+                trace = traceback.format_exc()
+                self.log.error(THREAD_RAISED, thread=name, error=repr(error), trace=trace, next="this slot stops")
+                self.stop.ask("stopped")
+
+        return self.runtime.spawn(name, watched)
 
     @property
     def control(self) -> Control:

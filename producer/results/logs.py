@@ -11,6 +11,7 @@ from producer.results.words import duration
 from producer.sweep.plans import sweeps
 from worker.contract import names
 from worker.contract.errors import InputError, StorageUnavailable
+from worker.contract.log import LEFT_OUT
 from worker.contract.manifest import Attempt, Manifest
 from worker.contract.records import BlobStore
 from worker.contract.runtime import Event, Runtime
@@ -35,6 +36,12 @@ class LogLine:
     def level(self) -> int:
         """Return how much it matters; a line that cannot be read matters most."""
         return LEVELS.get(str(self.content.get("level", "error")), 3)
+
+    @property
+    def stands_for(self) -> int:
+        """Return how many lines the worker wrote: one, but where it says how many it left out."""
+        lines = self.content.get("lines") if self.content.get("event") == LEFT_OUT else 1
+        return lines if isinstance(lines, int) else 1
 
 
 def find_job(blobs: BlobStore, asked: str) -> tuple[str, str]:
@@ -76,10 +83,13 @@ class LogReader:
             found = self.blobs.get(names.SWEEPS, blob.name)
             if found is None:
                 continue
-            lines = found.body.decode(errors="replace").splitlines()
-            epoch = _epoch(blob.name)
-            yield from (_line(epoch, text) for text in lines[self._read.get(blob.name, 0) :])
-            self._etags[blob.name], self._read[blob.name] = found.etag, len(lines)
+            said, read = 0, self._read.get(blob.name, 0)
+            for text in found.body.decode(errors="replace").splitlines():
+                line = _line(_epoch(blob.name), text)
+                said += line.stands_for
+                if said > read:
+                    yield line
+            self._etags[blob.name], self._read[blob.name] = found.etag, said
 
     def manifest(self) -> Manifest | None:
         """Return the job's manifest; None where it has none, or one that this release cannot read."""

@@ -18,7 +18,7 @@ from worker.contract.base import sha256_hex
 from worker.contract.errors import InputError, TranquilityError
 from worker.contract.manifest import BlobRef, Manifest, Outcome
 from worker.contract.records import BlobStore
-from worker.contract.result import CURVE, EPISODES, MODEL, POLICY, RESULT, Result
+from worker.contract.result import CURVE, EPISODES, MODEL, POLICY, RESULT
 
 Part = Literal["result", "curve", "model", "policy", "episodes"]
 FILES: dict[Part, str] = {"result": RESULT, "curve": CURVE, "model": MODEL, "policy": POLICY, "episodes": EPISODES}
@@ -56,15 +56,6 @@ def read_part(blobs: BlobStore, job: str, reference: BlobRef | None) -> bytes:
     if len(found.body) != reference.length or sha256_hex(found.body) != reference.sha256:
         raise ResultDamaged(f"Job {job}: {reference.name} is not what the manifest names (length and SHA-256).")
     return found.body
-
-
-def read_result(blobs: BlobStore, sweep: str, job: str) -> Result:
-    """Return a job's result. Raises ResultDamaged, StorageError."""
-    body = read_part(blobs, job, read_outcome(blobs, sweep, job).result)
-    try:
-        return Result.model_validate_json(body)
-    except ValidationError as error:
-        raise ResultDamaged(f"Job {job}: its result.json cannot be read: {error.errors()[0]['msg']}.") from error
 
 
 def folders(sweep: SweepProgress) -> Callable[[JobProgress], Path]:

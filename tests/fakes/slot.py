@@ -2,11 +2,13 @@
 
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import structlog
+from structlog.testing import LogCapture
 
 from tests.fakes.storage import MemoryBlobs, MemoryQueue
 from tests.fakes.trainer import tiny_trainers
@@ -119,6 +121,13 @@ def silent() -> Logger:
     """Return a logger that says nothing."""
     logger: Logger = structlog.wrap_logger(None, processors=[_drop])
     return logger
+
+
+def listening() -> tuple[Logger, list[MutableMapping[str, Any]]]:
+    """Return a logger, and the events that it will have been told."""
+    capture = LogCapture()
+    logger: Logger = structlog.wrap_logger(None, processors=[capture])
+    return logger, capture.entries
 
 
 def _drop(_logger: object, _method: str, _event: object) -> str:

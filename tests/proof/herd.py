@@ -195,7 +195,7 @@ def _work(told: dict[str, Any], target: Target, durations: Durations, folder: Pa
     settings = WorkerSettings(target=Path(), vm=vm, durations=durations)
     runtime = RealRuntime()
     slot = assemble(settings, target, identity, 0, runtime, StopRequest(runtime))
-    return run_assembled(slot, Supervisor({}), booted_s=0.0)
+    return run_assembled(slot, Supervisor(slot.log, {}), booted_s=0.0)
 
 
 def _produce(question: dict[str, Any], told: dict[str, Any], report: Path) -> int:

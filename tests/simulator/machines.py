@@ -64,8 +64,8 @@ class HistoryLogger:
 class FedSupervisor(Supervisor):
     """Whoever watches a slot's process."""
 
-    def __init__(self, alive: Callable[[], None]) -> None:
-        super().__init__({})
+    def __init__(self, log: Logger, alive: Callable[[], None]) -> None:
+        super().__init__(log, {})
         self._alive = alive
 
     def alive(self) -> None:
@@ -161,7 +161,7 @@ class SlotProcess:
         return ", ".join(sorted(held)) if held and self.slot.signs._report.answers is None else ""
 
     def _main(self) -> None:
-        status = run_assembled(self.slot, FedSupervisor(self.feed), booted_s=self._machine.booted_s)
+        status = run_assembled(self.slot, FedSupervisor(self.slot.log, self.feed), booted_s=self._machine.booted_s)
         self.process.alive = False
         self._machine.slot_ended(self, status)
 

@@ -23,6 +23,7 @@ from worker.contract.job import Job
 from worker.contract.log import Logger
 from worker.contract.settings import Durations
 from worker.job_log import LogBook
+from worker.slot import THREAD_RAISED
 
 SCALE: Final = 30
 """Times are those of Azure divided by this."""
@@ -164,6 +165,8 @@ class World:
     def logger(self, who: str, book: LogBook | None = None) -> Logger:
         def told(event: str, fields: Mapping[str, object]) -> None:
             self.rules.log(who, event, fields)
+            if event == THREAD_RAISED:
+                self.rules.breaks(who, f"dies of {fields['error']}:\n{fields['trace']}")
 
         return as_logger(HistoryLogger(told, book))
 

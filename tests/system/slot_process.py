@@ -121,7 +121,7 @@ def main() -> int:
     if told["end"]["how"] == "done":
         # The process is done when its job is: a test has nothing else for it to do.
         runtime.spawn("when done", lambda: _stop_when_empty(slot))
-    return run_assembled(wanted(slot, told["end"]), Supervisor({}), booted_s=0.0)
+    return run_assembled(wanted(slot, told["end"]), Supervisor(slot.log, {}), booted_s=0.0)
 
 
 def _stop_when_empty(slot: Slot) -> None:

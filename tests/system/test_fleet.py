@@ -8,12 +8,13 @@ import psutil
 import pytest
 
 from producer.emulator.local import LocalOptions, local_fleet, scaling
-from producer.results.parts import read_result
+from producer.results.parts import read_part
 from producer.session import LOCAL_TARGET
 from producer.sweep.enqueue import enqueue
 from producer.sweep.planning import plan_file
 from tests.system.observer import Observer
 from worker.contract.manifest import EVICTED
+from worker.contract.result import Result
 
 SWEEP = """
 name: pendulum
@@ -58,7 +59,10 @@ def test_a_sweep_survives_two_evictions_learns_and_leaves_nothing_running(folder
             manifests = observer.manifests()
         assert session.jobs.count() == 0
         assert session.poison.count() == 0
-        results = {job: read_result(session.blobs, plan.sweep, job) for job in manifests}
+        results = {
+            job: Result.model_validate_json(read_part(session.blobs, job, manifest.outcome.result))
+            for job, manifest in manifests.items()
+        }
     left = {process.pid for process in psutil.Process().children(recursive=True)} - before
     assert not left
 

@@ -16,6 +16,7 @@ from worker.budget import watch_budget
 from worker.contract import names
 from worker.contract.budget import Budget
 from worker.contract.control import Hold, read_hold, write_hold
+from worker.contract.errors import StorageUnavailable
 from worker.contract.job import Job
 from worker.contract.manifest import Manifest
 from worker.contract.records import Listed
@@ -166,6 +167,17 @@ def test_a_hold_of_single_jobs_makes_room_when_they_have_ended(trained: Fleet, e
     hold = trained.hold()
     assert hold is not None
     assert hold.kind == kind
+
+
+def test_a_hold_that_this_release_cannot_read_stands_and_counts_against_no_job(trained: Fleet) -> None:
+    trained.put(NOTHING)
+    of_tomorrow = b'{"schema_version": 2}'
+    trained.world.blobs.put(names.SWEEPS, names.hold("s"), of_tomorrow)
+    with pytest.raises(StorageUnavailable, match="hold of s cannot be read"):
+        watch_budget(trained.slot(), "s")
+    found = trained.world.blobs.get(names.SWEEPS, names.hold("s"))
+    assert found is not None
+    assert found.body == of_tomorrow
 
 
 class Between(MemoryBlobs):

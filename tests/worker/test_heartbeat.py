@@ -2,9 +2,11 @@
 
 from dataclasses import replace
 
+import pytest
+
 from tests.fakes.hand_runtime import InlineRuntime
 from tests.fakes.manifests import OTHER_NONCE, claim
-from tests.fakes.slot import World, silent
+from tests.fakes.slot import World, listening, silent
 from tests.fakes.trainer import tiny_job
 from tests.fakes.trouble import Trouble
 from worker import fence
@@ -121,3 +123,18 @@ def test_a_manifest_that_has_ended_is_not_brought_back_to_life() -> None:
     ended = beating.claim.manifest
     beating.live(600)
     assert beating.world.manifest(beating.job) == ended
+
+
+def test_what_the_heartbeat_dies_of_is_said_and_stops_job_and_slot_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    beating = Beating()
+    log, events = listening()
+    slot = replace(beating.slot, log=log)
+    monkeypatch.setattr(beating.lease, "renew", [].pop)
+    heartbeat = Heartbeat(slot, beating.claim, beating.lease, beating.attempt, silent())
+    for second in range(100):
+        beating.runtime.after(second, slot.liveness.beat)
+    heartbeat._task.join()
+    assert (beating.attempt.stop.reason, slot.stop.reason) == ("stopped", "stopped")
+    (event,) = events
+    assert (event["event"], event["thread"]) == ("thread.raised", "heartbeat")
+    assert "IndexError: pop from empty list" in str(event["trace"])

@@ -8,17 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.slot import World, run_until_idle
+from tests.fakes.slot import QUICK, World, run_until_idle
 from tests.fakes.storage import MemoryBlobs
 from tests.fakes.trainer import TinyRun, straight_digest, tiny_job, tiny_trainers
 from worker.contract import names
 from worker.contract.control import Hold, write_hold
-from worker.contract.errors import BadConfiguration, Diverged
+from worker.contract.errors import BadConfiguration, Diverged, StorageUnavailable
 from worker.contract.job import Job
 from worker.contract.records import Stored
 from worker.contract.result import Result
 from worker.decisions import FAILURES_UNTIL_POISON
 from worker.exit_status import LEAVES, STOPPED
+from worker.loop import Loop
 from worker.slot import Trainers
 from worker.stop import Reason
 from worker.training_run import Boundary, FinishedRun, TrainingRun
@@ -276,3 +277,31 @@ def test_a_killed_claim_is_continued_from_its_last_commit_and_counted_as_an_evic
     manifest = world.manifest(job)
     assert (manifest.status, manifest.eviction_count, manifest.attempts[0].ended) == ("done", 1, "vanished")
     assert result_of(world, job).state_digest == straight_digest(job)
+
+
+def test_messages_are_hidden_longer_the_longer_their_manifests_cannot_be_read() -> None:
+    world, job = World(), tiny_job()
+    for _ in range(3):
+        world.jobs.send(job.encode())
+    slot = world.slot(durations=QUICK.model_copy(update={"retry_base_s": 1000.0, "retry_max_s": 10_000.0}))
+    refused = iter([False, False, True])
+
+    class WithoutSweeps(MemoryBlobs):
+        """The world's blobs, but for what the sweeps hold."""
+
+        def __init__(self) -> None:
+            self.__dict__ = world.blobs.__dict__
+
+        def get(self, container: str, name: str, beat: Callable[[], None] = lambda: None) -> Stored | None:
+            if container == names.SWEEPS:
+                if next(refused):
+                    slot.stop.ask("stopped")
+                raise StorageUnavailable("An outage.")
+            return super().get(container, name, beat)
+
+    Loop(replace(slot, blobs=WithoutSweeps())).run()
+    came_back = []
+    for _ in range(5):
+        world.clock.now_s += 1000.0
+        came_back.append(world.jobs.receive(100_000.0) is not None)
+    assert came_back == [True, True, False, True, False]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fakes.slot import listening, silent
 from worker.notify import Supervisor
 
 
@@ -14,17 +15,38 @@ def test_every_word_to_the_supervisor_is_one_datagram(tmp_path: Path, abstract: 
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind("\0" + name[1:] if abstract else name)
         listener.settimeout(30)
-        supervisor = Supervisor({"NOTIFY_SOCKET": name})
+        supervisor = Supervisor(silent(), {"NOTIFY_SOCKET": name})
         supervisor.ready()
         supervisor.alive()
-        supervisor.status("trains")
         supervisor.stopping()
-        heard = [listener.recv(1000) for _ in range(4)]
-    assert heard == [b"READY=1", b"WATCHDOG=1", b"STATUS=trains", b"STOPPING=1"]
+        heard = [listener.recv(1000) for _ in range(3)]
+    assert heard == [b"READY=1", b"WATCHDOG=1", b"STOPPING=1"]
 
 
 def test_without_a_supervisor_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[object] = []
     monkeypatch.setattr(socket, "socket", lambda *args: opened.append(args))
-    Supervisor({}).alive()
+    Supervisor(silent(), {}).alive()
     assert opened == []
+
+
+def test_a_supervisor_that_is_deaf_for_a_while_is_logged_once_and_hears_what_comes_later(tmp_path: Path) -> None:
+    """As systemd is during a daemon-reexec: the socket's file is there, and nobody listens."""
+    name = str(tmp_path / "notify")
+    log, events = listening()
+    supervisor = Supervisor(log, {"NOTIFY_SOCKET": name})
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as before:
+        before.bind(name)
+    supervisor.alive()
+    supervisor.alive()
+    Path(name).unlink()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(name)
+        listener.settimeout(30)
+        supervisor.alive()
+        assert listener.recv(1000) == b"WATCHDOG=1"
+    supervisor.stopping()
+    assert [(event["event"], event["message"]) for event in events] == [
+        ("supervisor.deaf", "WATCHDOG=1"),
+        ("supervisor.deaf", "STOPPING=1"),
+    ]

@@ -4,8 +4,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
+import pytest
+
 from tests.fakes.hand_runtime import InlineRuntime
-from tests.fakes.slot import World
+from tests.fakes.slot import World, listening, silent
 from tests.fakes.trouble import Trouble
 from worker.contract import names
 from worker.contract.settings import Durations
@@ -25,7 +27,7 @@ class Watchdog(Supervisor):
     """Counts how often it is fed."""
 
     def __init__(self) -> None:
-        super().__init__({})
+        super().__init__(silent(), {})
         self.fed = 0
 
     def alive(self) -> None:
@@ -132,3 +134,15 @@ def test_without_a_notice_the_slot_goes_on() -> None:
     present = Present()
     present.live(20)
     assert present.slot.stop.reason is None
+
+
+def test_what_presence_dies_of_is_said_and_stops_the_slot_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slot without it would be deaf to evictions, and silent until its watchdog bites."""
+    present = Present()
+    log, events = listening()
+    monkeypatch.setattr(present.watchdog, "alive", [].pop)
+    Presence(replace(present.slot, log=log), present.watchdog)._task.join()
+    assert present.slot.stop.reason == "stopped"
+    (event,) = events
+    assert (event["event"], event["thread"]) == ("thread.raised", "presence")
+    assert "IndexError: pop from empty list" in str(event["trace"])

@@ -57,6 +57,16 @@ def test_where_the_boot_left_no_note_the_slots_make_their_own(slot: Slot, tmp_pa
     assert (slot.runtime_directory / "first-pulse").exists()
 
 
+def test_a_runtime_directory_that_takes_no_file_only_costs_the_wait(world: World, slot: Slot) -> None:
+    assert begins_at(replace(slot, runtime_directory=slot.runtime_directory / "absent")) == 10_000 + WAIT_S
+    assert world.blobs.get("control", "pulse") is not None
+
+
+def test_an_empty_note_of_a_full_disk_is_none(slot: Slot) -> None:
+    (slot.runtime_directory / "first-pulse").touch()
+    assert begins_at(slot) == 10_000 + WAIT_S
+
+
 def test_what_a_slot_asks_only_to_show_that_it_lives_is_no_sign_that_its_job_moves(
     storage: Target, credential: TokenCredential
 ) -> None:

@@ -206,10 +206,13 @@ def read_hold(blobs: BlobStore, sweep: str) -> Hold | None:
     Raises StorageError, also where what lies there is no hold of this release: that is never held against a job.
     """
     found = blobs.get(names.SWEEPS, names.hold(sweep))
-    if found is None:
-        return None
+    return None if found is None else parse_hold(sweep, found.body)
+
+
+def parse_hold(sweep: str, body: bytes) -> Hold:
+    """Return the hold that a blob holds. Raises StorageUnavailable where it is none of this release."""
     try:
-        return Hold.model_validate_json(found.body)
+        return Hold.model_validate_json(body)
     except ValidationError as error:
         raise StorageUnavailable(f"The hold of {sweep} cannot be read by this release.") from error
 

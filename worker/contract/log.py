@@ -12,6 +12,8 @@ Sink = Callable[[dict[str, Any]], None]
 
 MEASURED = "training.measured"
 """The event of a claim's log that has a row of the learning curve: `step`, and SB3's keys."""
+LEFT_OUT = "log.left_out"
+"""The event that stands in a claim's log for the `lines` that it had no room for."""
 
 
 def configure(

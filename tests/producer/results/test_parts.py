@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from producer.results.parts import ResultDamaged, download, folders, read_outcome, read_part, read_result, write_whole
+from producer.results.parts import ResultDamaged, download, folders, read_outcome, read_part, write_whole
 from producer.results.progress import ProgressReader, SweepProgress
 from tests.fakes.sweeps import Storage, episodes, make_plan, running
 from worker.contract import names
@@ -97,11 +97,12 @@ def test_a_job_without_manifest_is_an_error(storage: Storage) -> None:
 def test_a_manifest_of_another_release_is_an_error_and_no_crash(storage: Storage, done: Manifest) -> None:
     storage.blobs.put(names.SWEEPS, names.manifest("lunar", JOBS[0].id), b'{"schema_version": 2}')
     with pytest.raises(ResultDamaged, match="its manifest cannot be read"):
-        read_result(storage.blobs, "lunar", JOBS[0].id)
+        read_outcome(storage.blobs, "lunar", JOBS[0].id)
 
 
 def test_a_result_is_read_through_its_manifest(storage: Storage, done: Manifest) -> None:
-    assert read_result(storage.blobs, "lunar", JOBS[0].id).job == JOBS[0]
+    body = read_part(storage.blobs, JOBS[0].id, read_outcome(storage.blobs, "lunar", JOBS[0].id).result)
+    assert Result.model_validate_json(body).job == JOBS[0]
 
 
 def test_names_of_folders_hold_nothing_that_a_file_system_minds() -> None:
