@@ -14,20 +14,6 @@ from producer.emulator.tokens import DirectCredential, Identity, TokenAuthority
 from tests.fakes.account import ACCOUNTS, AUTHORITY, IDENTITY, installed_azurite, open_account
 from worker.contract.settings import Target
 
-LONG = ("machines", "system")
-"""Folders whose tests mostly wait, and take longest: they begin first, so that others fill the time."""
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Group the tests for the processes of pytest-xdist: a file shares its fixtures, and all machines are one story."""
-    tests = Path(__file__).parent
-    for item in items:
-        folder = item.path.relative_to(tests).parts[0]
-        group = folder if folder == "machines" else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: item.path.relative_to(tests).parts[0] not in LONG)
-
 
 @pytest.fixture(scope="session")
 def azurite_home() -> Path:
