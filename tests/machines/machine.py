@@ -126,7 +126,9 @@ class Machines:
     def boot_busy(self) -> Inside:
         """Do the same, and end the looks of its retire service: each is a Python, which takes from the others."""
         inside = self.boot()
-        inside("systemctl", "stop", "sweep-retire.timer")
+        inside("systemctl", "stop", "sweep-retire.timer", "sweep-retire.service")
+        # On a slow machine it has been idle for long by now, and nobody would take its wish back any more.
+        self.account.control.lower_flag("retire", inside.instance.name)
         return inside
 
     def until(self, what: str, holds: Callable[[], bool]) -> None:
