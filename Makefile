@@ -17,7 +17,7 @@ demo: set-up
 	$(BIN)/tranquility local run examples/demo.yaml --instances 2 --evict
 
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4
 
 check: set-up
 	$(BIN)/ruff check .

@@ -1,9 +1,10 @@
-"""Fixtures that tests of several packages share: one real Azurite, and an account of its own for each test."""
+"""Fixtures that tests of several packages share: a real Azurite with an account for each test, and a real browser."""
 
 import itertools
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from azure.core.credentials import TokenCredential
@@ -11,8 +12,23 @@ from azure.core.credentials import TokenCredential
 from producer.emulator.azurite import Azurite
 from producer.emulator.certificates import Certificates, ensure_certificates
 from producer.emulator.tokens import DirectCredential, Identity, TokenAuthority
+from tests.browsers import browser
 from tests.fakes.account import ACCOUNTS, AUTHORITY, IDENTITY, installed_azurite, open_account
+from tests.in_parallel import InParallel, longest_first
 from worker.contract.settings import Target
+
+__all__ = ["browser"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long."""
+    items.sort(key=longest_first)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> InParallel:
+    """Deal the tests out our way."""
+    return InParallel(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -182,21 +182,25 @@ BEYOND_THE_TEMPLATE = Check("operator", Need("", (OF_THE_SUBSCRIPTION["usage.lis
 def test_a_whole_sweep_passes_and_uses_just_what_the_table_says(world: World) -> None:
     plan = plan_file(world.folder / "sweep.yaml").plan
     observer = Observer(world.fleet, world.session, plan)
-    world.fleet.faults.allocate(Allocation.FAILS)
+    faults, model = world.fleet.faults, world.fleet.model
     world.session.jobs.send("no job at all")
 
+    faults.quota, faults.wake_disabled = 0, True  # no VM yet: nothing is received before it is cancelled
     world.done("enqueue", "sweep.yaml", "--yes")
-    (failed,) = (vm.name for vm in world.fleet.model.vms())
     later = f"gated/{plan.jobs[1].id}"
-    world.done("cancel", later, "--yes")  # the only instance is Failed: nothing is received yet
+    world.done("cancel", later, "--yes")
     world.done("retry", later, "--cancelled")
+    faults.quota = None
+    faults.allocate(Allocation.FAILS)
+    model.set_capacity(1)
+    (failed,) = (vm.name for vm in model.vms())
 
     scaler, memory = open_scaler(world.session, audit), Memory()
 
     def replaced() -> bool:
         nonlocal memory
         memory = scaler.tick(memory).memory
-        return failed not in {vm.name for vm in world.fleet.model.vms()} and bool(world.fleet.instances)
+        return failed not in {vm.name for vm in model.vms()} and bool(world.fleet.instances)
 
     observer.until(replaced)  # flagged, deleted by name, and another asked for
     observer.until(lambda: any(one.status == "running" for one in observer.manifests().values()))
@@ -204,6 +208,7 @@ def test_a_whole_sweep_passes_and_uses_just_what_the_table_says(world: World) ->
     world.session.compute.virtual_machines.simulate_eviction(world.session.target.resource_group, evicted)
     observer.until(lambda: evicted not in world.fleet.instances)
     # From here on no reconcile loop runs anywhere: the wake alone brings another VM, and that retires by itself.
+    faults.wake_disabled = False
     world.said.await_one("The wake set the capacity to 1.")
     world.done("status")
     world.run("doctor")  # which tries every right of an operator, and may find that something is wrong in mid-sweep

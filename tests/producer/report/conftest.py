@@ -8,11 +8,8 @@ import pytest
 
 from producer.report.page import make_report
 from producer.sweep.confirm import with_fresh_seeds
-from tests.browsers import browser
 from tests.fakes.reported import lunar_plan, store_sweep
 from tests.fakes.sweeps import Storage
-
-__all__ = ["browser"]
 
 
 def price(**more: Any) -> dict[str, Any]:
