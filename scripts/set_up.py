@@ -84,9 +84,11 @@ def install_torch(index: str) -> None:
         index = ""  # PyPI's wheels for macOS are CPU builds
     if index and reachable(index):
         say(f"torch comes from {index}")
-        pip("-c", str(CONSTRAINTS), f"{requirement}+cpu", "--extra-index-url", index)  # its CPU builds are named +cpu
-        return
-    if index:
+        # Its CPU builds are named +cpu.
+        if pip_can("-c", str(CONSTRAINTS), f"{requirement}+cpu", "--extra-index-url", index):
+            return
+        say(f"{index} did not give {requirement} (pip's reason stands above); looking for torch elsewhere")
+    elif index:
         say(f"{index} cannot be reached; looking for torch elsewhere")
     refuse_cuda(would_install(requirement))
     pip("-c", str(CONSTRAINTS), requirement)
@@ -129,8 +131,15 @@ def refuse_cuda(packages: list[str]) -> None:
 
 
 def pip(*arguments: str) -> None:
-    """Install into .venv."""
-    run(str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments)
+    """Install into .venv, or stop."""
+    if not pip_can(*arguments):
+        stop(f"This failed: pip install {' '.join(arguments)}")
+
+
+def pip_can(*arguments: str) -> bool:
+    """Return whether pip installed this into .venv."""
+    command = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments]
+    return not subprocess.run(command, check=False).returncode
 
 
 def run(*command: str, cwd: Path | None = None) -> None:
