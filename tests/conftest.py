@@ -1,6 +1,7 @@
 """Fixtures that tests of several packages share: a real Azurite with an account for each test, and a real browser."""
 
 import itertools
+import signal
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,12 @@ from tests.in_parallel import InParallel, longest_first
 from worker.contract.settings import Target
 
 __all__ = ["browser"]
+
+
+def pytest_configure() -> None:
+    """Let programs under test have Ctrl-C: a suite that a shell put in the background ignores it, and so would they."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -114,10 +114,14 @@ def run(
 
 
 def stop_on_term() -> None:
-    """Let SIGTERM and SIGHUP (a closed terminal) end the command as Ctrl-C does, so that nothing is left running."""
+    """Let SIGTERM and SIGHUP (a closed terminal) end the command as Ctrl-C does, so that nothing is left running.
+
+    What is ignored stays ignored: `nohup` asked for that.
+    """
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
     for order in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(order, interrupt)
+        if signal.getsignal(order) is not signal.SIG_IGN:
+            signal.signal(order, interrupt)

@@ -46,12 +46,12 @@ PACE: Final = Durations.model_validate(
 )
 CONFIGURATION: Final = Configuration(
     environment=EnvironmentSpec(id="Pendulum-v1"),
-    timesteps=1_000,
+    timesteps=6_000,
     trainer="fast",
-    hyperparameters=Hyperparameters(batch_size=128, learning_starts=100, policy_kwargs=PolicyKwargs(net_arch=(64, 64))),
-    evaluation=Evaluation(every=600, episodes=1, final_episodes=1),
+    hyperparameters=Hyperparameters(batch_size=64, learning_starts=100, policy_kwargs=PolicyKwargs(net_arch=(32, 32))),
+    evaluation=Evaluation(every=2_000, episodes=1, final_episodes=1),
 )
-"""A few seconds of training."""
+"""Some seconds of training: what happens to it in the middle has to find it there, on a fast machine too."""
 
 
 def job(sweep: str, timesteps: int = CONFIGURATION.timesteps) -> Job:

@@ -41,7 +41,7 @@ def complaint(text: str, *, allow_unproven: bool = False, look: Examine = never)
     return str(caught.value)
 
 
-@pytest.mark.parametrize(("name", "jobs"), [("demo", 4), ("lunar", 18)])
+@pytest.mark.parametrize(("name", "jobs"), [("demo", 4), ("lunar", 9)])
 def test_the_examples_are_sweeps(name: str, jobs: int) -> None:
     found = plan_file(EXAMPLES / f"{name}.yaml", look=never)
     assert found.plan.sweep == name
