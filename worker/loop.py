@@ -1,5 +1,6 @@
 """What a slot does all day: receive, hand over, drain. The file to read first; `job_run.py` is the second."""
 
+from collections.abc import Callable
 from typing import Final
 
 from worker import decisions, fence
@@ -23,8 +24,10 @@ LONGEST_PAUSE_S: Final = 30.0
 class Loop:
     """A slot at work."""
 
-    def __init__(self, slot: Slot) -> None:
+    def __init__(self, slot: Slot, answered: Callable[[], None] = lambda: None) -> None:
+        """`answered` is called whenever queue and flags could be read: a slot without its roles never gets so far."""
         self._slot = slot
+        self._answered = answered
         self._plans = Plans(slot.blobs)
         self._errors = 0
         self._flagged = False
@@ -56,7 +59,9 @@ class Loop:
             return False
         message = slot.jobs.receive(slot.durations.visibility_timeout_s)
         lease = Lease(slot.jobs, message, slot.durations.visibility_timeout_s, slot.runtime) if message else None
-        if self._is_flagged():
+        flagged = self._is_flagged()
+        self._answered()
+        if flagged:
             if lease:
                 lease.give_back()
             return False

@@ -44,12 +44,11 @@ def run_assembled(slot: Slot, supervisor: Supervisor, *, booted_s: float, noted_
     """Run a slot until its stop is asked for; return the process's exit status."""
     slot.log.info("slot.started", slot=slot.name, release=slot.release)
     presence = Presence(slot, supervisor)
-    supervisor.ready()
     slot.say_what_it_works_on(None)
     slot.signs.idle(boot_seconds=max(0.0, slot.runtime.monotonic() - booted_s))
     _let_the_pulse_be_seen(slot, noted_at_boot)
     try:
-        return Loop(slot).run()
+        return Loop(slot, answered=supervisor.ready).run()
     finally:
         supervisor.stopping()
         presence.join()

@@ -2,7 +2,8 @@
 """End a VM that never became a worker: it would be billed for ever.
 
 Owns that one decision. It depends on no release: ready means that systemd has seen a `sweep-worker@` unit active, which
-Type=notify makes it once the worker says so. A timer starts it every minute, so a deletion that fails is tried again.
+Type=notify makes it once the worker says so, and it says so when the storage has answered it. A timer starts it every
+minute, so a deletion that fails is tried again.
 """
 
 from __future__ import annotations

@@ -9,7 +9,9 @@ import uuid
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import Final
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, Self
 
 import urllib3
 from starlette.applications import Starlette
@@ -18,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from producer.emulator.certificates import Certificates
+from producer.emulator.certificates import Certificates, ensure_certificates
 from producer.emulator.deployment import Deployment
 from producer.emulator.fleet import Endpoints
 from producer.emulator.ports import bind_loopback
@@ -161,6 +163,12 @@ class GateServer:
         self._undo.callback(self._http.stop)
         self._pool = urllib3.PoolManager(maxsize=32, ca_certs=str(certificates.ca_file))
         self._undo.callback(self._pool.clear)
+
+    @classmethod
+    def of_fleet(cls, gate: Gate, folder: Path) -> Self:
+        """Return one that knows the tokens and certificates of the fleet in this folder."""
+        tokens = TokenAuthority.in_folder(folder, lambda: datetime.now(UTC))
+        return cls(gate, tokens, ensure_certificates(folder / "certificates", datetime.now(UTC)))
 
     def close(self) -> None:
         """Answer nothing any more."""

@@ -78,7 +78,7 @@ def trained(azurite_home: Path, folder: Path) -> Started:
         vm = fleet.boot()
         digest = fleet.done(wanted)
         fleet.until("the dead man's switch is off", lambda: _state(vm, "tranquility-deadman.timer") != "active")
-        listed = vm("systemctl", "list-units", "--plain", "--no-legend", "--state=active", "sweep-worker@*")
+        fleet.until("no slot is still starting", lambda: not _slots(vm, "activating"))
         return Started(
             target=fleet.fleet.deployment.target,
             release=published.release,
@@ -86,7 +86,7 @@ def trained(azurite_home: Path, folder: Path) -> Started:
             digest=digest,
             cloud_init=json.loads(vm("cloud-init", "status", "--format=json", check=False)),
             deadman=_state(vm, "tranquility-deadman.timer"),
-            units=[line.split()[0] for line in listed.splitlines()],
+            units=_slots(vm, "active"),
             cores=tuple(sorted({int(siblings.read_text().replace("-", ",").split(",")[0]) for siblings in SIBLINGS})),
             ensurepip=vm("sh", "-c", "/usr/bin/python3 -c 'import ensurepip' 2>&1 | tail -n 1").strip(),
             hosts=vm("cat", "/etc/hosts"),
@@ -156,6 +156,12 @@ def _publish(session: Session, release: Bundle) -> Published:
     """Publish; 300 MB at once are too much for a busy Azurite, and the same command again goes on."""
     trying = Retrying(retry=retry_if_exception_type(StorageUnavailable), stop=stop_after_attempt(10), reraise=True)
     return trying(publish, session, release, lambda _name, _size: None)
+
+
+def _slots(vm: Inside, state: str) -> list[str]:
+    """Return the units of slots that are in this state."""
+    listed = vm("systemctl", "list-units", "--plain", "--no-legend", f"--state={state}", "sweep-worker@*")
+    return [line.split()[0] for line in listed.splitlines()]
 
 
 def _state(vm: Inside, unit: str) -> str:

@@ -13,10 +13,12 @@ import pytest
 from producer.emulator.nspawn.spec import why_not_here
 from producer.emulator.tokens import Identity
 from tests.machines import boot as booting
+from tests.machines import denied as denying
 from tests.machines import drain as draining
 from tests.machines import hang as hanging
 from tests.machines import life as living
 from tests.machines.boot import Ended, Started
+from tests.machines.denied import Denied
 from tests.machines.drain import Drained
 from tests.machines.hang import Hung
 from tests.machines.life import Life
@@ -28,6 +30,7 @@ STORIES: Final[dict[str, Callable[[Path, Path], Any]]] = {
     "hang": hanging.story,
     "life": living.story,
     "drained": draining.story,
+    "denied": denying.story,
     "started": booting.trained,
     "ended": booting.deleted,
 }
@@ -96,3 +99,9 @@ def ended(told: dict[str, Future[Ended]]) -> Ended:
 def drained(told: dict[str, Future[Drained]]) -> Drained:
     """What became of a VM that was drained while its slot was busy."""
     return told["drained"].result()
+
+
+@pytest.fixture(scope="session")
+def denied(told: dict[str, Future[Denied]]) -> Denied:
+    """What became of a VM whose role came late."""
+    return told["denied"].result()

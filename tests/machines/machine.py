@@ -3,7 +3,7 @@
 import json
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -12,10 +12,10 @@ from typing import Final
 
 from azure.core.credentials import TokenCredential
 
-from producer.emulator.deployment import deployed
-from producer.emulator.fleet import FleetSettings, LocalFleet, Machine
+from producer.emulator.deployment import Deployment, deployed
+from producer.emulator.fleet import Endpoints, FleetSettings, LocalFleet, Machine
 from producer.emulator.instance import Instance, InstanceEvent, Spec
-from producer.emulator.nspawn.image import NspawnImage
+from producer.emulator.nspawn.image import UNITS, NspawnImage
 from producer.emulator.states import Latencies
 from producer.emulator.tokens import DirectCredential, TokenAuthority
 from producer.target.committed import committed_snapshot
@@ -116,12 +116,18 @@ class Machines:
 
     def boot(self) -> Inside:
         """Raise the capacity by one and return the new machine, booted, its slots ready."""
+        new = self.power_on()
+        self.until(f"{new.name} boots", lambda: new.wait_for(up_or_off, 0.0))
+        return booted(new)
+
+    def power_on(self) -> Instance:
+        """Raise the capacity by one and return the new machine, whose systemd has begun."""
         before = {vm.name for vm in self.fleet.model.vms()}
         self.fleet.model.set_capacity(self.fleet.model.capacity + 1)
         self.until("a VM gets its power", lambda: not set(self.fleet.instances) <= before)
         (new,) = (instance for name, instance in self.fleet.instances.items() if name not in before)
-        self.until(f"{new.name} boots", lambda: new.wait_for(up_or_off, 0.0))
-        return booted(new)
+        self.until(f"systemd begins on {new.name}", lambda: "init" in new.pids)
+        return new
 
     def boot_busy(self) -> Inside:
         """Do the same, and end the looks of its retire service: each is a Python, which takes from the others."""
@@ -188,18 +194,35 @@ def booted(instance: Instance) -> Inside:
     return inside
 
 
+def without_wake(slots: int) -> Deployment:
+    """Return what the template deploys, but for the wake, with so many slots on a VM."""
+    return replace(deployed(committed_snapshot(), max_instances=4, slots_per_instance=slots), wake=None)
+
+
 @contextmanager
-def machines(azurite_home: Path, folder: Path, *, slots: int = 1) -> Iterator[Machines]:
-    """Run a fleet of machines without the wake and without a producer: tests change its capacity."""
-    deployment = replace(deployed(committed_snapshot(), max_instances=4, slots_per_instance=slots), wake=None)
+def machines(
+    azurite_home: Path,
+    folder: Path,
+    *,
+    slots: int = 1,
+    drop_ins: Mapping[str, str] | None = None,
+    front: Callable[[Endpoints], Endpoints] = lambda behind: behind,
+) -> Iterator[Machines]:
+    """Run a fleet of machines without the wake and without a producer: tests change its capacity.
+
+    `drop_ins` are further files of /etc/systemd/system; `front` stands in front of all services.
+    """
+    deployment = without_wake(slots)
     image = NspawnImage(deployment.vm_target, time_scale=1 / 60, durations=PACE)
+    further = {f"{UNITS}/{name}": text for name, text in (drop_ins or {}).items()}
     fleet: LocalFleet
 
     def build(machine: Machine) -> Spec:
-        return image.spec(machine, fleet.endpoints)
+        spec = image.spec(machine, fleet.endpoints)
+        return replace(spec, files={**spec.files, **further})
 
     settings = FleetSettings(Latencies(boot_s=0.1, delete_s=0.1, notice_s=30.0))
-    fleet = LocalFleet(azurite_home, folder, deployment, build, settings)
+    fleet = LocalFleet(azurite_home, folder, deployment, build, settings, front=front)
     with fleet:
         yield Machines(fleet, Account(fleet.operator_target, operator(fleet, folder)))
 

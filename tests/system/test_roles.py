@@ -10,7 +10,6 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from producer.emulator.arm import ArmSettings
-from producer.emulator.certificates import ensure_certificates
 from producer.emulator.deployment import Deployment, deployed
 from producer.emulator.faults import Allocation
 from producer.emulator.fleet import Endpoints, FleetSettings, LocalFleet, Machine
@@ -134,9 +133,7 @@ def world(azurite_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     gate, said, servers = Gate(deployment), Said(), list[GateServer]()
 
     def front(behind: Endpoints) -> Endpoints:
-        tokens = TokenAuthority.in_folder(folder / "data", lambda: datetime.now(UTC))
-        certificates = ensure_certificates(folder / "data" / "certificates", datetime.now(UTC))
-        servers.append(GateServer(gate, tokens, certificates))
+        servers.append(GateServer.of_fleet(gate, folder / "data"))
         return servers[0].before(behind)
 
     def build(machine: Machine) -> InstanceSpec:

@@ -16,11 +16,13 @@ def test_every_word_to_the_supervisor_is_one_datagram(tmp_path: Path, abstract: 
         listener.bind("\0" + name[1:] if abstract else name)
         listener.settimeout(30)
         supervisor = Supervisor(silent(), {"NOTIFY_SOCKET": name})
+        supervisor.alive()
         supervisor.ready()
         supervisor.alive()
+        supervisor.ready()
         supervisor.stopping()
-        heard = [listener.recv(1000) for _ in range(3)]
-    assert heard == [b"READY=1", b"WATCHDOG=1", b"STOPPING=1"]
+        heard = [listener.recv(1000) for _ in range(4)]
+    assert heard == [b"EXTEND_TIMEOUT_USEC=120000000", b"READY=1", b"WATCHDOG=1", b"STOPPING=1"]
 
 
 def test_without_a_supervisor_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,6 +37,7 @@ def test_a_supervisor_that_is_deaf_for_a_while_is_logged_once_and_hears_what_com
     name = str(tmp_path / "notify")
     log, events = listening()
     supervisor = Supervisor(log, {"NOTIFY_SOCKET": name})
+    supervisor.ready()
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as before:
         before.bind(name)
     supervisor.alive()
@@ -44,9 +47,9 @@ def test_a_supervisor_that_is_deaf_for_a_while_is_logged_once_and_hears_what_com
         listener.bind(name)
         listener.settimeout(30)
         supervisor.alive()
-        assert listener.recv(1000) == b"WATCHDOG=1"
+        assert [listener.recv(1000) for _ in range(2)] == [b"READY=1", b"WATCHDOG=1"]
     supervisor.stopping()
     assert [(event["event"], event["message"]) for event in events] == [
-        ("supervisor.deaf", "WATCHDOG=1"),
+        ("supervisor.deaf", "READY=1"),
         ("supervisor.deaf", "STOPPING=1"),
     ]
