@@ -188,6 +188,11 @@ def _given(wishes: Wishes, survey: Survey, kept: Mapping[str, Any]) -> Iterator[
             f"{wishes.max_price!r} is no price: --max-price takes USD per VM and hour as a decimal number above 0, "
             "such as 0.12, or -1 for up to the regular price."
         )
+    if wishes.max_price and wishes.regular:
+        yield (
+            "--regular and --max-price contradict each other: a regular VM costs its regular price. For spot VMs up to "
+            "a price, leave --regular out."
+        )
     for who in wishes.operators:
         if not OPERATOR.fullmatch(who):
             yield (

@@ -223,6 +223,12 @@ def test_what_is_no_price_is_refused_and_what_is_one_said(cloud: Cloud, price: s
         planned(wish(max_price=price))
 
 
+def test_regular_vms_take_no_limit_of_price(cloud: Cloud) -> None:
+    with pytest.raises(InputError, match="--regular and --max-price contradict each other"):
+        planned(wish(regular=True, max_price="0.12"))
+    assert planned(wish(regular=True)).parameters["price"] == {"priority": "regular"}
+
+
 @pytest.mark.parametrize("who", ["ada@example.com", f"{ADA}:Team", f"{ADA}:", f"{ADA}:user"])
 def test_what_is_no_operator_is_refused_and_what_is_one_said(cloud: Cloud, who: str) -> None:
     with pytest.raises(InputError, match="takes an object id of Entra ID, with :Group or :ServicePrincipal"):
