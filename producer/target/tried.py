@@ -23,6 +23,7 @@ from worker.contract.errors import (
     FleetDenied,
     FleetError,
     MessageGone,
+    NotSignedIn,
     SetChanged,
     StorageError,
     Throttled,
@@ -60,10 +61,12 @@ def attempts(session: Session) -> Attempts:
 
 
 def try_all(tried: Attempts) -> Iterator[Tried]:
-    """Try everything, and yield how it went."""
+    """Try everything, and yield how it went. Raises NotSignedIn: then there is nothing to try."""
     for call, work in tried.items():
         try:
             work()
+        except NotSignedIn:
+            raise
         except (MessageGone, ConditionFailed, SetChanged, CapacityRefused, Throttled):
             yield Tried(call)  # it was allowed to do what could not be done, or shall ask again later
         except (AccessDenied, FleetDenied) as error:
@@ -126,13 +129,6 @@ def _of_set(session: Session) -> Attempts:
             )
             return list(listed)
 
-    def delete() -> None:
-        try:
-            delete_instances(session.compute, target, [absent])
-        except FleetError as error:  # for a name that no instance has, Azure documents neither 400 nor 404
-            if not isinstance(error.__cause__, ResourceNotFoundError):
-                raise
-
     def simulate() -> None:
         with fleet_errors():
             try:
@@ -145,7 +141,9 @@ def _of_set(session: Session) -> Attempts:
     return {
         "virtual_machine_scale_sets.get": read,
         "virtual_machine_scale_sets.begin_update": update,
-        "virtual_machine_scale_sets.begin_delete_instances": delete,
+        "virtual_machine_scale_sets.begin_delete_instances": lambda: delete_instances(
+            session.compute, target, [absent]
+        ),
         "virtual_machines.list": vms,
         "virtual_machines.simulate_eviction": simulate,
     }

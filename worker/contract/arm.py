@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from azure.core.exceptions import AzureError, HttpResponseError
+from azure.core.exceptions import AzureError, HttpResponseError, ResourceNotFoundError
 from azure.identity import CredentialUnavailableError
 
 from worker.contract.errors import CapacityRefused, FleetDenied, FleetError, SetChanged, Throttled
@@ -55,20 +55,24 @@ def delete_instances(client: "ComputeManagementClient", target: Target, names: S
     """Ask Azure to delete these instances of the scale set, and wait for nothing.
 
     Refuses an empty list with ValueError: where ids are left out, some operations mean all instances
-    (azure-powershell#21162). Raises what `fleet_errors` raises.
+    (azure-powershell#21162). Raises what `fleet_errors` raises, and SetChanged for a name that is no instance any more:
+    whether Azure answers 400 or 404 to that is not documented.
     """
     from azure.mgmt.compute.models import VirtualMachineScaleSetVMInstanceRequiredIDs
 
     if not names or not all(names):
         raise ValueError("deleting no instance in particular could mean all of them")
     with fleet_errors():
-        client.virtual_machine_scale_sets.begin_delete_instances(
-            target.resource_group,
-            target.scale_set,
-            VirtualMachineScaleSetVMInstanceRequiredIDs(instance_ids=list(names)),
-            polling=False,
-            retry_total=NO_RETRIES,
-        )
+        try:
+            client.virtual_machine_scale_sets.begin_delete_instances(
+                target.resource_group,
+                target.scale_set,
+                VirtualMachineScaleSetVMInstanceRequiredIDs(instance_ids=list(names)),
+                polling=False,
+                retry_total=NO_RETRIES,
+            )
+        except ResourceNotFoundError as error:
+            raise SetChanged(_said(error)) from error
 
 
 def _is_refusal(code: str, message: str) -> bool:
@@ -79,10 +83,19 @@ def _is_refusal(code: str, message: str) -> bool:
     return code in _REFUSALS or (code == "OperationNotAllowed" and "quota" in message.casefold())
 
 
-def _translated(error: HttpResponseError) -> FleetError:
+def _code_and_message(error: HttpResponseError) -> tuple[str, str]:
     code = (error.error.code if error.error else "") or ""
-    message = (error.error.message if error.error else "") or (error.message or "").partition("\n")[0]
-    text = f"{error.status_code or ''} {code}: {message}".strip(" :")
+    return code, (error.error.message if error.error else "") or (error.message or "").partition("\n")[0]
+
+
+def _said(error: HttpResponseError) -> str:
+    code, message = _code_and_message(error)
+    return f"{error.status_code or ''} {code}: {message}".strip(" :")
+
+
+def _translated(error: HttpResponseError) -> FleetError:
+    code, message = _code_and_message(error)
+    text = _said(error)
     if error.status_code == 429:
         return Throttled(text, _retry_after_s(error))
     if error.status_code in {401, 403}:

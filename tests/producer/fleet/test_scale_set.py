@@ -223,6 +223,14 @@ def test_a_deletion_that_names_one_that_is_gone_says_so_and_takes_nobody(world: 
     assert world.scale_set.read().capacity == 1
 
 
+@pytest.mark.parametrize("code", ["NotFound", "ResourceNotFound"])
+def test_a_deletion_that_is_answered_by_404_means_that_its_instance_is_gone(emulated: Emulated, code: str) -> None:
+    """Look again: which of the two answers a Flexible set gives is not documented."""
+    emulated.faults.answer(RequestFault(404, code, method="POST", path="/delete$"))
+    with pytest.raises(SetChanged, match=f"404 {code}"):
+        emulated.scale_set.delete(["tranq-set_1"])
+
+
 def test_an_eviction_lowers_the_capacity(world: World) -> None:
     first, _ = raised(world, 2)
     before = world.scale_set.read()
