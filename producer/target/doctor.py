@@ -44,7 +44,7 @@ T = TypeVar("T")
 
 
 def examine(session: Session, say: Callable[[str], None] = lambda _: None) -> Symptoms:
-    """Look at everything; what cannot be read is part of what is seen."""
+    """Look at everything; what cannot be read is part of what is seen. Raises NotSignedIn."""
     arm = ArmReader(session.compute, session.target)
     say("Trying every operation")
     tried = tuple(try_all(attempts(session)))

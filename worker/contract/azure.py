@@ -1,5 +1,6 @@
 """The clients: one way to authenticate and to wait, for Azure and for the emulator alike."""
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 from worker.contract.errors import AccessDenied, ConditionFailed, MessageGone, StorageUnavailable
 from worker.contract.permissions import Service, UnknownRequest, need_of_storage_url
 from worker.contract.settings import Target
+from worker.contract.sign_in import SignedIn
+
+# azure-identity would write a page of warnings for each token that it does not get; our errors say what they say.
+logging.getLogger("azure").addHandler(logging.NullHandler())
 
 SINGLE_PUT_BYTES = 256 * 1024 * 1024
 """Every blob of ours is written by one atomic Put Blob: the service takes 5,000 MiB."""
@@ -86,10 +91,9 @@ def credential(target: Target) -> TokenCredential:
         identity = {"resource_id": target.identity_id} if target.identity_id else None
         return ManagedIdentityCredential(identity_config=identity, transport=_transport(target))
     if os.environ.get("AZURE_TOKEN_CREDENTIALS"):
-        return DefaultAzureCredential()
-    return ChainedTokenCredential(
-        AzureCliCredential(subscription=target.subscription_id), DefaultAzureCredential(exclude_cli_credential=True)
-    )
+        return SignedIn(DefaultAzureCredential())
+    cli = AzureCliCredential(subscription=target.subscription_id)
+    return SignedIn(ChainedTokenCredential(cli, DefaultAzureCredential(exclude_cli_credential=True)))
 
 
 def blob_service(

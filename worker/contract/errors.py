@@ -11,7 +11,8 @@ TranquilityError
 │   ├── SetChanged         someone else changed the scale set between our look and our write
 │   ├── Throttled          HTTP 429; carries how long to wait
 │   ├── CapacityRefused    no quota, no spot capacity
-│   └── FleetDenied
+│   ├── FleetDenied
+│   └── NotSignedIn        on a laptop; a StorageUnavailable, too
 ├── MetadataUnavailable    the instance metadata service
 ├── MessageGone            the pop receipt is no longer good
 ├── MessageRejected        what the message holds can never be a job
@@ -80,6 +81,10 @@ class Throttled(FleetError):
 
 class CapacityRefused(FleetError):
     """Azure grants no more VMs now: the quota is used up, or the region has no spot capacity left."""
+
+
+class NotSignedIn(StorageUnavailable, FleetError):
+    """The Azure CLI gave no token: sign in with `az login`, then call this again."""
 
 
 class FleetDenied(FleetError):

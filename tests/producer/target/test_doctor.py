@@ -29,10 +29,10 @@ from tests.fakes.sweeps import running
 from tests.producer.emulator.test_fleet import IDLE
 from worker.contract import names
 from worker.contract.control import SlotReport
-from worker.contract.errors import AccessDenied, StorageUnavailable
+from worker.contract.errors import AccessDenied, NotSignedIn, StorageUnavailable
 from worker.contract.runtime import RealRuntime
 from worker.contract.settings import Target
-from worker.contract.through import BlobsThrough
+from worker.contract.through import BlobsThrough, QueueThrough
 
 PATIENCE_S = 120.0
 QUICK = FleetSettings(
@@ -259,6 +259,14 @@ def test_a_missing_right_is_named_with_its_action_and_scope(fleet: LocalFleet, s
         in said["roles.releases: upload_blob"]
     )
     assert not [subject for subject in said if subject.startswith("reach.")]
+
+
+def test_where_nobody_is_signed_in_that_alone_is_said(fleet: LocalFleet, session: Session) -> None:
+    def carry(request: Callable[[], T]) -> T:
+        raise NotSignedIn("It says: Please run 'az login' to set up an account")
+
+    with pytest.raises(NotSignedIn, match="sign in with `az login`"):
+        examine(replace(session, jobs=QueueThrough(session.jobs, carry)))
 
 
 def test_storage_that_does_not_answer_is_said_and_the_rest_is_looked_at(fleet: LocalFleet, session: Session) -> None:

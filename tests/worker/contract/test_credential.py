@@ -1,5 +1,7 @@
 """Who acts on a laptop: the Azure CLI's account for the subscription, and another only where it has none."""
 
+import os
+import subprocess
 import sys
 from json import dumps
 from pathlib import Path
@@ -9,8 +11,12 @@ import pytest
 
 from tests.fakes.account import SUBSCRIPTION
 from tests.fakes.az import FakeAz
-from worker.contract.azure import credential
+from worker.contract.azure import blob_service, credential, storage_errors
+from worker.contract.errors import NotSignedIn
 from worker.contract.settings import Target
+
+ROOT = Path(__file__).parents[3]
+EXAMPLE = ROOT / "examples" / "lunar.yaml"
 
 SCOPE = "https://storage.azure.com/.default"
 NOBODY = "ERROR: Please run 'az login' to setup account."
@@ -47,6 +53,30 @@ def test_the_azure_cli_s_account_for_the_subscription_acts(az: FakeAz) -> None:
     assert credential(_target()).get_token(SCOPE).token == "of Ada"
     (call,) = az.calls("get-access-token")
     assert call.after("--subscription") == SUBSCRIPTION
+
+
+def test_where_nobody_at_all_is_signed_in_one_line_says_first_what_to_do(az: FakeAz) -> None:
+    az.fail("get-access-token", stderr=NOBODY)
+    (az.folder / "azd").unlink()
+    with storage_errors("blob", "https://a.blob.core.windows.net"), pytest.raises(NotSignedIn) as caught:
+        blob_service(_target(), credential(_target())).get_service_properties()
+    assert str(caught.value) == (
+        "The Azure CLI gave no token: sign in with `az login`, then call this again. "
+        "It says: Please run 'az login' to set up an account"
+    )
+    assert len(az.calls("get-access-token")) == 1, "nobody signs in while a request is tried again"
+
+
+def test_what_azure_identity_warns_of_is_not_written_beside_the_message(az: FakeAz, tmp_path: Path) -> None:
+    az.fail("get-access-token", stderr=NOBODY)
+    (az.folder / "azd").unlink()
+    target = tmp_path / "target.json"
+    target.write_bytes(_target().canonical())
+    environment = {**os.environ, "PATH": str(az.folder)}
+    called = [sys.executable, "-m", "producer", "enqueue", str(EXAMPLE), "--yes", "--target", str(target)]
+    done = subprocess.run(called, capture_output=True, text=True, env=environment, cwd=ROOT)
+    (line,) = done.stderr.splitlines()
+    assert (done.returncode, line.startswith("The Azure CLI gave no token: sign in")) == (1, True)
 
 
 def test_where_nobody_is_signed_in_to_it_another_may(az: FakeAz) -> None:
