@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Final, Protocol
 
 from producer.fleet import reconcile as decide
 from producer.fleet.look import Look, Policy
@@ -22,6 +22,11 @@ from worker.contract.errors import (
 )
 from worker.contract.runtime import Event
 from worker.contract.settings import Durations
+
+OUTLASTS: Final = 3.0
+"""In units of `read_to_write_s`: so long after a look that nobody acts by it any more, and what was asked for at the
+last moment, by a client that tries again, is done or given up."""
+MAKING_SURE: Final = "Making sure that no VM leaves which had nothing to do when others last looked."
 
 
 class Audited(Protocol):
@@ -137,17 +142,20 @@ class Scaler:
         a VM dead); `say` then gets the reason and a way on. The report has it as `held`, `refused` or `problem`.
         """
         runtime, durations = self.session.runtime, self.session.durations
-        ends_s = runtime.monotonic() + (durations.dead_after_s if patience_s is None else patience_s)
+        began_s = runtime.monotonic()
+        ends_s = began_s + (durations.dead_after_s if patience_s is None else patience_s)
+        # What the wake would mend need not be waited for.
+        sure_s = began_s if self.session.target.wake else began_s + OUTLASTS * durations.read_to_write_s
         never, memory, waiting = runtime.event(), Memory(), ""
         while True:
             report = self.tick(memory)
             memory = report.memory
             for change in report.changes:
                 say(change)
-            if report.enough and not may_still_shrink(report.look, durations):
+            if report.enough and not may_still_shrink(report.look, durations) and not may_be_drained(report, sure_s):
                 return report
             if not report.problem:
-                report = replace(report, problem=_waited_for(report))
+                report = replace(report, problem=MAKING_SURE if report.enough else _waited_for(report))
             pause_s = self._soon_s if report.enough else report.pause_s
             # A role that was given a moment ago is waited for, but not where the wake raises in any case.
             given_up = report.held or report.refused or (report.denied and self.session.target.wake)
@@ -269,6 +277,16 @@ def may_still_shrink(look: Look | None, durations: Durations) -> bool:
         return False
     flags = {**look.drain, **look.retire}
     return any(age_s < durations.dead_after_s and not look.listed(vm) for vm, age_s in flags.items())
+
+
+def may_be_drained(report: TickReport, sure_s: float) -> bool:
+    """Return whether another producer, by a count from before `sure_s`, may yet flag a VM that is counted on here.
+
+    It would see what came meanwhile at its next look, and replace that VM: unless its laptop closes first.
+    """
+    if report.look is None or report.standing is None or report.look.read_s >= sure_s:
+        return False
+    return bool(report.standing.living)
 
 
 def _changed(report: TickReport, sentence: str) -> TickReport:

@@ -7,7 +7,7 @@ models of worker/loop.py: they receive, read the flags, claim or give back, work
 import contextlib
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
@@ -270,6 +270,7 @@ class Fleet:
 
     def wake(self) -> None:
         """Let the deployed wake run on its schedule."""
+        self.session = replace(self.session, target=self.target.model_copy(update={"wake": "wake"}))
         wake = fleet_wake(self.target.max_instances, self.target.slots_per_instance)
         world = WakeWorld(self.runtime, self.inner, self.blobs, self.jobs, self._working)
 

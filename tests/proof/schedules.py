@@ -12,6 +12,7 @@ from random import Random
 from typing import Final
 
 from producer.fleet.look import Instance, ScaleSetState
+from tests.fakes.clock import Ended
 from tests.fakes.fleet import Fleet
 from tests.fakes.fleet_clients import Weather
 from worker.contract.errors import CapacityRefused, FleetError, SetChanged, Throttled
@@ -19,8 +20,10 @@ from worker.contract.errors import CapacityRefused, FleetError, SetChanged, Thro
 HOUR_S: Final = 3600.0
 LIST_AGE_S: Final = 60.0
 """So old may Azure's list of instances be (azure-sdk-for-net#36946)."""
-WHO: Final = ("nobody", "watches", "the wake", "watches and the wake")
+WHO: Final = ("nobody", "watches", "the wake", "watches and the wake", "a watch that closes")
 """Who scales besides the laptops that enqueue, and close when their closing ticks are through."""
+UNATTENDED: Final = frozenset({"nobody", "a watch that closes"})
+"""There a VM that Azure takes, or that breaks, is not replaced, and so none does. The watch dies at any request."""
 
 
 @dataclass(frozen=True)
@@ -129,19 +132,22 @@ def _fleet(seed: int, folder: Path) -> Iterator[Fleet]:
 
 def _live(fleet: Fleet, who: str, counts: Counter[str]) -> bool:
     """Let jobs come and things go wrong; return whether every enqueue closed knowing that VMs come for its jobs."""
-    stop = fleet.runtime.event()
+    stop, closings = fleet.runtime.event(), list[bool]()
     fleet.clients.weather = Storm(fleet, fleet.chance.choice([0.0, 0.05, 0.2]), counts)
     if "watches" in who:
         for _ in range(fleet.chance.randint(1, 3)):
             fleet.watch(stop)
     if "wake" in who:
         fleet.wake()
-    _pause_producers(fleet, counts)
-    sure = True
+    if who == "a watch that closes":
+        fleet.watch(stop)
+        _close_watch(fleet, counts, closings)
+    else:
+        _pause_producers(fleet, counts)
     for _ in range(fleet.chance.randint(2, 8)):
         if fleet.chance.random() < 0.5:
-            sure = fleet.enqueue(fleet.chance.randint(1, 6)).enough and sure
-        if who != "nobody":
+            closings.append(fleet.enqueue(fleet.chance.randint(1, 6)).enough)
+        if who not in UNATTENDED:
             misfortune(fleet)
         # The next enqueue meets VMs that work, that are idle, that retire, or that have just gone.
         fleet.run(fleet.chance.choice([1.0, 30.0, 320.0, 340.0, 360.0, 700.0, 2000.0]))
@@ -150,7 +156,7 @@ def _live(fleet: Fleet, who: str, counts: Counter[str]) -> bool:
     fleet.clients.weather = Weather()
     fleet.run_until_quiet(40 * HOUR_S if who == "the wake" else 8 * HOUR_S)
     stop.set()
-    return sure
+    return all(closings)
 
 
 def _pause_producers(fleet: Fleet, counts: Counter[str]) -> None:
@@ -166,9 +172,37 @@ def _pause_producers(fleet: Fleet, counts: Counter[str]) -> None:
     fleet.pause = pause
 
 
+def _close_watch(fleet: Fleet, counts: Counter[str], closings: list[bool]) -> None:
+    """Let the laptop that watches close for good: just after it has flagged a VM, or before any other request.
+
+    While the flag is on its way an enqueue comes, which counts on that VM.
+    """
+    left = fleet.chance.randint(1, 600)
+
+    def enqueue() -> None:
+        closings.append(fleet.enqueue(fleet.chance.randint(1, 6)).enough)
+
+    def close() -> float:
+        nonlocal left
+        if not fleet.runtime.in_strand:
+            return 0.0
+        left -= 1
+        if left <= 0:
+            counts["closed while watching"] += 1
+            raise Ended
+        if not fleet.requests[-1].startswith("put drain/") or fleet.chance.random() < 0.5:
+            return 0.0
+        left = 1
+        counts["closed after a flag"] += 1
+        fleet.runtime.after(0.0, enqueue)
+        return fleet.chance.choice([1.0, 5.0, 20.0])
+
+    fleet.pause = close
+
+
 def _judge(fleet: Fleet, who: str, *, sure: bool) -> str:
     """Return which promise is broken at the end. An enqueue that said that it could not get VMs has told a person."""
-    if fleet.left_to_do and (who != "nobody" or sure):
+    if fleet.left_to_do and (who not in UNATTENDED or sure):
         return f"{len(fleet.left_to_do)} jobs are left, the capacity is {fleet.inner.capacity} ({who} scaling)"
     if not fleet.left_to_do and (fleet.inner.capacity or fleet.inner.names):
         return f"the capacity stays {fleet.inner.capacity} with nothing to do ({who} scaling)"

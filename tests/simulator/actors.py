@@ -359,7 +359,7 @@ class SimulatedWake:
         return {"Date": format_datetime(self.now(), usegmt=True)}
 
 
-def target(machines: int, slots: int) -> Target:
+def target(machines: int, slots: int, *, wake: bool) -> Target:
     """Return the target of a simulated fleet."""
     return Target(
         kind="local",
@@ -370,5 +370,6 @@ def target(machines: int, slots: int) -> Target:
         queue_endpoint="https://queue",
         max_instances=machines,
         slots_per_instance=slots,
+        wake="wake" if wake else "",
         price_usd=A_SLOT_SECOND_USD * slots * 3600,
     )

@@ -100,7 +100,7 @@ class World:
         self.rules.visibility_timeout_s = DURATIONS.visibility_timeout_s
         self.rules.undisturbed = scenario.undisturbed
         self.durations = DURATIONS
-        self.target = actors.target(scenario.machines, scenario.slots)
+        self.target = actors.target(scenario.machines, scenario.slots, wake=scenario.wake)
         self.has_set = scenario.kind == "fleet"
         self.release = "r1"
         self.fingerprint = "cpu"

@@ -379,6 +379,27 @@ def test_an_enqueue_is_not_deceived_by_a_vm_that_has_just_gone(world: World, *, 
     assert world.set.capacity >= 1
 
 
+def test_without_a_wake_an_enqueue_outlasts_what_others_read_before_it(world: World) -> None:
+    """Another producer found the VM idle and the queue empty, flags it now, and its laptop closes."""
+    (vm,) = world.boots(1)
+    world.says(vm, "idle", idle_s=1000.0)
+    world.send(1)
+    world.runtime.after(25, lambda: world.control.raise_flag("drain", vm, "it has had nothing to do"))
+    report = world.ensure()
+    assert report.enough
+    assert world.set.writes == [("raise", 2)]
+    assert any("Making sure" in line for line in world.told)
+
+
+def test_with_a_wake_an_enqueue_that_finds_its_vms_ends_at_once() -> None:
+    world = World(wake="wake")
+    world.boots(1)
+    world.send(1)
+    assert world.ensure().enough
+    assert world.asked.count("set") == 1
+    assert not world.told
+
+
 def test_an_enqueue_by_someone_without_the_role_leaves_the_raise_to_the_wake() -> None:
     world = World(wake="wake")
     world.send(2)

@@ -53,7 +53,12 @@ class FleetModel:
         return not (listed or fleet.capacity or fleet.messages or fleet.late) and closed
 
     def moves(self, fleet: Fleet) -> Moves:
-        """Yield what anybody can do."""
+        """Yield what anybody can do, and say where that leaves work behind."""
+        for move in self._moves(fleet):
+            left = not move.wrong and _is_left(move.after)
+            yield move._replace(wrong="Work is left at 0 with nobody to raise") if left else move
+
+    def _moves(self, fleet: Fleet) -> Moves:
         for number, tick in enumerate(fleet.ticks):
             yield from tick_moves(self, fleet, number, tick)
         for place, vm in enumerate(fleet.vms):
@@ -74,7 +79,8 @@ class FleetModel:
         """A job is enqueued, by a laptop that stays open until its closing ticks are done."""
         last = len(fleet.ticks) - 1
         if fleet.to_come and not fleet.ticks[last].kind:
-            ticks = (*fleet.ticks[:last], Tick("close"))
+            begins = "wait" if self.rules.outlasts_looks and not self.wake else ""
+            ticks = (*fleet.ticks[:last], Tick("close", begins))
             after = fleet._replace(waiting=fleet.waiting + 1, to_come=fleet.to_come - 1, ticks=ticks)
             yield Move("a job is enqueued", after)
         if fleet.hidden:
@@ -101,3 +107,10 @@ class FleetModel:
             yield Move("a late PATCH gets lost", dropped)
             if fresh or not self.rules.conditional:
                 yield from patched(dropped, capacity, f"a late PATCH to {capacity} arrives")
+
+
+def _is_left(fleet: Fleet) -> bool:
+    """Return whether there is work, and neither a VM nor anybody who would ask for one, or has."""
+    if fleet.capacity or not fleet.messages or fleet.late is not None:
+        return False
+    return not any(tick.kind for tick in fleet.ticks) and all(vm.state in {"", "gone"} for vm in fleet.vms)

@@ -39,6 +39,8 @@ class FleetRules:
     """A slot reads the flags between its receive and its claim (rule 10)."""
     ticks_until_enough: bool = True
     """An enqueue ends with ticks until the capacity is enough (rule 10)."""
+    outlasts_looks: bool = True
+    """Where no wake runs, an enqueue believes no look before those from before it are too old to act by (rule 10)."""
 
 
 @dataclass(frozen=True)

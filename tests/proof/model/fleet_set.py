@@ -27,6 +27,8 @@ def patched(fleet: Fleet, capacity: int, label: str) -> Moves:
             wrong = wrong or works(fleet, place)
             after = deleted(after, place)
             after = with_vm(after, place, after.vms[place]._replace(counted=False))
+        if not capacity:  # that includes nobody, however late Azure would have lowered it
+            after = after._replace(vms=tuple(vm._replace(counted=vm.counted and not vm.state) for vm in after.vms))
         yield Move(label, after, wrong=wrong)
 
 

@@ -20,7 +20,9 @@ def tick_moves(model: "FleetModel", fleet: Fleet, number: int, tick: Tick) -> Mo
     if not tick.kind:
         return
     name = f"{tick.kind} {number}"
-    if tick.at == "":
+    if tick.at == "wait":
+        yield Move(f"{name} waits until looks from before it are too old", _outlasted(fleet, number))
+    elif tick.at == "":
         yield Move(f"{name} reads the set", with_tick(fleet, number, _read_set(fleet, tick)))
     elif tick.at == "flags":
         yield Move(f"{name} reads flags and slots", with_tick(fleet, number, _read_flags(fleet, tick)))
@@ -33,6 +35,18 @@ def tick_moves(model: "FleetModel", fleet: Fleet, number: int, tick: Tick) -> Mo
     left = spend(fleet.left, "crash")
     if left and tick.kind == "watch" and (tick.at or tick.known != Known()):
         yield Move(f"{name} starts anew", with_tick(fleet._replace(left=left), number, Tick("watch")), fault=True)
+    left = spend(fleet.left, "lid")
+    if left and tick.kind == "watch":
+        yield Move(f"{name} closes for good", with_tick(fleet._replace(left=left), number, Tick()), fault=True)
+
+
+def _outlasted(fleet: Fleet, number: int) -> Fleet:
+    """Return the fleet when whoever had read the count before this enqueue acts by it no more.
+
+    What such a tick still did meanwhile are its own moves; a tick that began later can begin after this as well.
+    """
+    ticks = tuple(Tick(tick.kind, known=tick.known) if tick.kind == "watch" else tick for tick in fleet.ticks)
+    return with_tick(fleet._replace(ticks=ticks), number, Tick("close"))
 
 
 def _read_set(fleet: Fleet, tick: Tick) -> Tick:

@@ -94,6 +94,7 @@ TAKEN_AWAY: Final[Mapping[str, FleetModel]] = {
     "10: a retire flag stands for good": _without(decide_retire=_never_works_on),
     "10: no VM retires": _without(jobs=1, decide_retire=_never_retires),
     "10: one tick ends an enqueue": _without(ticks_until_enough=False),
+    "10: an enqueue believes a look that others do not know of": _watched(Faults(lid=1), outlasts_looks=False),
     "10: a capacity that may still shrink is enough": _without(may_still_shrink=lambda look, durations: False),
     "11: the living are taken for dead": _watched(reconcile=_takes_the_living_for_dead),
     "11: the dead stay": _watched(Faults(freeze=1), jobs=0, reconcile=_replaces_no_dead),

@@ -95,7 +95,7 @@ class Tick(NamedTuple):
     kind: str = ""
     """Empty = nobody; watch, close, wake."""
     at: str = ""
-    """What it reads or does next; empty: between two ticks."""
+    """What it reads or does next; empty: between two ticks; wait: until nobody acts by older looks any more."""
     known: Known = Known()
     seen: Seen = Seen()
     fresh: bool = False
@@ -119,7 +119,9 @@ class Faults(NamedTuple):
     lag: int = 0
     """A report that is published late."""
     crash: int = 0
-    """Of a watching producer."""
+    """Of a watching producer, which starts again."""
+    lid: int = 0
+    """Of a watching producer, for good: its laptop closes."""
     total: int = 9
 
 
