@@ -9,6 +9,8 @@
 PYTHON ?= python3
 # PyTorch's own CPU builds; PyPI's for Linux are CUDA builds of several GB.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+# More than two cores, because a test of a fleet mostly waits.
+TEST_PROCESSES ?= 3
 BIN = .venv/bin
 
 .PHONY: demo test check bench prove mutants set-up clean
@@ -17,7 +19,7 @@ demo: set-up
 	$(BIN)/tranquility local run examples/demo.yaml --instances 2 --evict
 
 test: check
-	$(BIN)/python -m pytest -n auto --maxprocesses 4
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES)
 
 check: set-up
 	$(BIN)/ruff check .

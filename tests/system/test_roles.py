@@ -1,6 +1,5 @@
 """A whole sweep through a gate that lets pass only what the template's roles allow, and what becomes of it without."""
 
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -29,6 +28,7 @@ from producer.target.permissions import OF_THE_SUBSCRIPTION, OPERATIONS, Operati
 from producer.target.roles import grants_of
 from tests.fakes.calls import Calls, compute_calls, storage_calls
 from tests.fakes.gate import Check, Gate, GateServer, without
+from tests.fakes.said import Said
 from tests.system.observer import PATIENCE_S, Observer
 from worker.contract import azure, names
 from worker.contract.errors import AccessDenied, FleetDenied
@@ -46,23 +46,6 @@ seeds: [0, 1]
 fixed: {batch_size: 64, learning_starts: 200, policy_kwargs: {net_arch: [32, 32]}}
 evaluation: {every: 1_000, episodes: 1, final_episodes: 2}
 """
-
-
-class Said(list[str]):
-    """What the wake told; others wait for it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._changed = threading.Condition()
-
-    def __call__(self, sentence: str) -> None:
-        with self._changed:
-            self.append(sentence)
-            self._changed.notify_all()
-
-    def await_one(self, part: str) -> None:
-        with self._changed:
-            assert self._changed.wait_for(lambda: any(part in one for one in self), PATIENCE_S), list(self)
 
 
 @dataclass
@@ -130,7 +113,7 @@ def world(azurite_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     folder = tmp_path_factory.mktemp("gated")
     deployment = deployed(committed_snapshot(), max_instances=1, slots_per_instance=1)
     image = MachineImage(deployment.vm_target, TIME_SCALE)
-    gate, said, servers = Gate(deployment), Said(), list[GateServer]()
+    gate, said, servers = Gate(deployment), Said(PATIENCE_S), list[GateServer]()
 
     def front(behind: Endpoints) -> Endpoints:
         servers.append(GateServer.of_fleet(gate, folder / "data"))

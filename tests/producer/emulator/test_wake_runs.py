@@ -19,6 +19,7 @@ from producer.emulator.tokens import TokenAuthority
 from producer.emulator.units import InstanceSpec
 from producer.emulator.wake_runs import WakeRuns, here
 from producer.target.committed import committed_snapshot
+from tests.fakes.said import Said
 from worker.contract import names
 from worker.contract.azure import blob_service, credential, queue_service
 from worker.contract.runtime import RealRuntime
@@ -31,23 +32,6 @@ HERE = {
 }
 
 
-class Said(list[str]):
-    """What a person was told; others wait for it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._changed = threading.Condition()
-
-    def __call__(self, sentence: str) -> None:
-        with self._changed:
-            self.append(sentence)
-            self._changed.notify_all()
-
-    def await_one(self, part: str) -> None:
-        with self._changed:
-            assert self._changed.wait_for(lambda: any(part in one for one in self), PATIENCE_S), list(self)
-
-
 @pytest.fixture(scope="module")
 def deployment() -> Deployment:
     return deployed(committed_snapshot(), max_instances=2, slots_per_instance=1)
@@ -55,7 +39,7 @@ def deployment() -> Deployment:
 
 @pytest.fixture
 def said() -> Said:
-    return Said()
+    return Said(PATIENCE_S)
 
 
 @pytest.fixture
