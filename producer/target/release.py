@@ -123,12 +123,11 @@ def publish(session: Session, made: Bundle, told: Told, *, force: bool = False) 
     """Upload a release and let VMs that boot from now on run it. Safe to repeat and to kill.
 
     Raises:
-        InputError: unfinished jobs have checkpoints that it cannot read (`force` lets them begin anew), or somebody
-            else has published meanwhile.
+        InputError: unfinished jobs have checkpoints that it cannot read (`force` lets them begin anew, unless a newer
+            release wrote them), or somebody else has published meanwhile.
     """
     pointed, etag = _pointer(session.blobs)
-    if not force:
-        _check_checkpoints(session, made.release)
+    _check_checkpoints(session, made.release, force=force)
     uploaded = _upload(session, made, told)
     if pointed != made.id:
         condition: Condition = Unchanged(etag) if etag else Absent()
@@ -198,9 +197,13 @@ def _pointer(blobs: BlobStore) -> tuple[str, str]:
     return Pointer.model_validate_json(found.body).release, found.etag
 
 
-def _check_checkpoints(session: Session, release: Release) -> None:
-    """Raise InputError where an unfinished job's checkpoint is of another kind than this release reads."""
-    other: list[str] = []
+def _check_checkpoints(session: Session, release: Release, *, force: bool) -> None:
+    """Raise InputError where an unfinished job's checkpoint is of another kind than this release reads.
+
+    Older ones may be given up by `force`. A job of a newer release is left alone by every VM that runs an older one.
+    """
+    older: list[str] = []
+    newer: list[str] = []
     for sweep in sweeps(session.blobs):
         if is_marked_complete(session, sweep):
             continue
@@ -208,15 +211,26 @@ def _check_checkpoints(session: Session, release: Release) -> None:
 
         def look(job: str, sweep: str = sweep) -> None:
             found = read_manifest(session, sweep, job)
-            if found and found.manifest.generations and found.manifest.state_version != release.state_version:
-                other.append(f"{sweep}/{job[:8]}")
+            if found and found.manifest.state_version > release.state_version:
+                newer.append(f"{sweep}/{job[:8]}")
+            elif found and found.manifest.state_version < release.state_version and found.manifest.generations:
+                older.append(f"{sweep}/{job[:8]}")
 
         fan_out(session.runtime, look, begun)
-    if other:
+    if newer:
         raise InputError(
-            f"{len(other):,} unfinished jobs ({', '.join(sorted(other)[:5])}{', …' if len(other) > 5 else ''}) have "
-            "checkpoints that this release cannot read. Let them end first; with --force they begin again at step 0."
+            f"{_some(newer)} were claimed by a newer release, and no VM with this one would touch them. Let them "
+            "end, or cancel them, first."
         )
+    if older and not force:
+        raise InputError(
+            f"{_some(older)} have checkpoints that this release cannot read. Let them end first; with --force they "
+            "begin again at step 0."
+        )
+
+
+def _some(jobs: Sequence[str]) -> str:
+    return f"{len(jobs):,} unfinished jobs ({', '.join(sorted(jobs)[:5])}{', …' if len(jobs) > 5 else ''})"
 
 
 def _upload(session: Session, made: Bundle, told: Told) -> int:

@@ -185,6 +185,17 @@ def test_a_release_that_cannot_read_the_checkpoints_of_unfinished_jobs_is_refuse
     assert put(storage.session(), other, force=True).release == other.id
 
 
+def test_back_to_a_release_that_would_leave_unfinished_jobs_alone_leads_no_way(
+    storage: Storage, tmp_path: Path
+) -> None:
+    """Its VMs would hide their messages, drain, and come again, for ever."""
+    job = unfinished(storage, state_version=2).job
+    for force in (False, True):
+        with pytest.raises(InputError, match=rf"\(tiny/{job.id[:8]}\) were claimed by a newer release"):
+            put(storage.session(), made(tmp_path), force=force)
+    assert current_release(storage.blobs) is None
+
+
 def test_a_target_without_a_release_takes_no_jobs(storage: Storage) -> None:
     session = storage.session()
     azure = replace(session, target=session.target.model_copy(update={"kind": "azure"}))
