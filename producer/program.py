@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import typer
 
-from producer.commands import fleet, local, models, release, report, results, sweep, target
+from producer.commands import deploy, fleet, local, models, release, report, results, sweep, target
 from producer.fleet.scale_set import AzureScaleSet, Glances
 from producer.fleet.scaler import ensure_capacity
 from producer.session import Session, open_session
@@ -50,6 +50,7 @@ local.register(app)
 models.register(app)
 report.register(app)
 release.register(app)
+deploy.register(app)
 target.register(app)
 
 

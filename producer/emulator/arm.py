@@ -26,6 +26,7 @@ from producer.emulator.model import ScaleSetModel
 from producer.emulator.states import Operation, Refused, Status
 from producer.emulator.throttle import LIMITS, Throttle
 from producer.emulator.tokens import ARM_AUDIENCE, InvalidToken, Principal, TokenAuthority
+from worker.contract.resource_types import SETS
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -231,7 +232,7 @@ class ArmApp:
         if "group" in named and named["group"].casefold() != description.resource_group.casefold():
             raise Refused("ResourceGroupNotFound", f"Resource group '{named['group']}' could not be found.")
         if "name" in named and named["name"].casefold() != description.name.casefold():
-            path = f"Microsoft.Compute/virtualMachineScaleSets/{named['name']}"
+            path = f"{SETS}/{named['name']}"
             text = f"The Resource '{path}' under resource group '{named['group']}' was not found."
             raise Refused("ResourceNotFound", text)
 

@@ -13,6 +13,7 @@ from producer.emulator.faults import Faults
 from producer.emulator.model import MAXIMUM_CAPACITY, ScaleSetModel
 from producer.emulator.states import Kind, Part
 from producer.emulator.wake_runs import WakeHistory
+from worker.contract.resource_types import WORKFLOWS
 
 _GROUP = "/subscriptions/{subscription}/resourceGroups/{group}/providers"
 _LOCATION = "/subscriptions/{subscription}/providers/Microsoft.Compute/locations/{location}"
@@ -30,7 +31,7 @@ def beside(model: ScaleSetModel, faults: Faults, history: WakeHistory) -> list[A
         return lambda: [_part(model, part) for part in model.parts() if part.kind is kind]
 
     answers = [Answer(f"{_GROUP}/{_PROVIDER[kind]}/{kind}", parts(kind)) for kind in Kind]
-    workflow = f"{_GROUP}/Microsoft.Logic/workflows/{history.name or 'none'}"
+    workflow = f"{_GROUP}/{WORKFLOWS}/{history.name or 'none'}"
     return [
         *answers,
         Answer(f"{_LOCATION}/usages", lambda: _usages(model, faults)),
@@ -91,9 +92,9 @@ def _workflow(model: ScaleSetModel, history: WakeHistory, *, disabled: bool) -> 
         return None
     recurrence = {"frequency": "Second", "interval": max(1, round(history.interval_s))}
     return {
-        "id": f"{model.description.group_id}/providers/Microsoft.Logic/workflows/{history.name}",
+        "id": f"{model.description.group_id}/providers/{WORKFLOWS}/{history.name}",
         "name": history.name,
-        "type": "Microsoft.Logic/workflows",
+        "type": WORKFLOWS,
         "location": model.description.location,
         "properties": {
             "provisioningState": "Succeeded",
@@ -116,9 +117,13 @@ def _runs(model: ScaleSetModel, history: WakeHistory) -> list[Document] | None:
             shown[-1] |= {"code": run.code, "error": {"code": run.code, "message": run.message}}
     if (began := history.began) is not None:
         shown.append({"startTime": timestamp(began), "status": "Running"})
-    kind = "Microsoft.Logic/workflows"
-    workflow = f"{model.description.group_id}/providers/{kind}/{history.name}"
+    workflow = f"{model.description.group_id}/providers/{WORKFLOWS}/{history.name}"
     return [
-        {"id": f"{workflow}/runs/{number:020d}", "name": f"{number:020d}", "type": f"{kind}/runs", "properties": run}
+        {
+            "id": f"{workflow}/runs/{number:020d}",
+            "name": f"{number:020d}",
+            "type": f"{WORKFLOWS}/runs",
+            "properties": run,
+        }
         for number, run in reversed(list(enumerate(shown)))
     ]

@@ -7,6 +7,7 @@ from typing import Any
 from producer.emulator.description import SetDescription
 from producer.emulator.model import ScaleSetModel
 from producer.emulator.states import Operation, Provisioning, Vm
+from worker.contract.resource_types import SETS, VMS
 
 Document = dict[str, Any]
 
@@ -19,7 +20,7 @@ def scale_set(model: ScaleSetModel) -> Document:
     return resource | {
         "id": description.id,
         "name": description.name,
-        "type": "Microsoft.Compute/virtualMachineScaleSets",
+        "type": SETS,
         "etag": etag,
         "sku": resource["sku"] | {"tier": "Standard", "capacity": capacity},
         "properties": _shown(resource["properties"])
@@ -57,7 +58,7 @@ def vm(description: SetDescription, shown: Vm, *, instance_view: bool) -> Docume
     document: Document = {
         "id": description.vm_id(shown.name),
         "name": shown.name,
-        "type": "Microsoft.Compute/virtualMachines",
+        "type": VMS,
         "location": description.location,
         "tags": dict(description.tags),
         "etag": f'"{shown.etag}"',
@@ -125,7 +126,7 @@ def set_member(description: SetDescription, shown: Vm) -> Document:
         "id": f"{description.id}/virtualMachines/{shown.name}",
         "name": shown.name,
         "instanceId": shown.name,
-        "type": "Microsoft.Compute/virtualMachineScaleSets/virtualMachines",
+        "type": f"{SETS}/virtualMachines",
         "location": description.location,
     }
 

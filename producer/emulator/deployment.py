@@ -17,6 +17,7 @@ from producer.emulator.description import SetDescription
 from producer.emulator.errors import EmulatorError
 from producer.emulator.tokens import Identity
 from producer.emulator.wake import Wake
+from worker.contract.resource_types import ACCOUNTS, ASSIGNMENTS, IDENTITIES, NETWORKS, SETS, WORKFLOWS
 
 TENANT: Final = "00000000-0000-4000-8000-000000000002"
 TARGET_FILE: Final = "/etc/tranquility/target.json"
@@ -24,12 +25,6 @@ TARGET_FILE: Final = "/etc/tranquility/target.json"
 AZURE_CLI: Final = "04b07795-8ddb-461a-bbee-02f9e1bf7b46"
 """Client id of `az login` in every tenant."""
 
-_SET: Final = "Microsoft.Compute/virtualMachineScaleSets"
-_IDENTITY: Final = "Microsoft.ManagedIdentity/userAssignedIdentities"
-_NETWORK: Final = "Microsoft.Network/virtualNetworks"
-_ACCOUNT: Final = "Microsoft.Storage/storageAccounts"
-_ASSIGNMENT: Final = "Microsoft.Authorization/roleAssignments"
-_WORKFLOW: Final = "Microsoft.Logic/workflows"
 _NOT_RESOURCE: Final = ("id", "type", "name", "apiVersion")
 _Resource = Mapping[str, Any]
 _Snapshot = Mapping[str, Any]
@@ -77,14 +72,14 @@ def deployed(snapshot: _Snapshot, max_instances: int, slots_per_instance: int) -
 
     Raises EmulatorError where the snapshot is not one of this project's template.
     """
-    resources = {kind: _all_of(snapshot, kind) for kind in (_SET, _IDENTITY, _NETWORK, _ACCOUNT, _WORKFLOW)}
+    resources = {kind: _all_of(snapshot, kind) for kind in (SETS, IDENTITIES, NETWORKS, ACCOUNTS, WORKFLOWS)}
     sizes = {"max_instances": max_instances, "slots_per_instance": slots_per_instance}
-    identity = identity_of(_only(resources[_IDENTITY])["id"])
+    identity = identity_of(_only(resources[IDENTITIES])["id"])
     return Deployment(
-        scale_set=_described(_only(resources[_SET]), _only(resources[_NETWORK]), identity, sizes),
-        storage=_storage(snapshot, _only(resources[_ACCOUNT])["name"]),
+        scale_set=_described(_only(resources[SETS]), _only(resources[NETWORKS]), identity, sizes),
+        storage=_storage(snapshot, _only(resources[ACCOUNTS])["name"]),
         operator=_operator(snapshot),
-        wake=_wake(snapshot, resources[_WORKFLOW], max_instances, slots_per_instance),
+        wake=_wake(snapshot, resources[WORKFLOWS], max_instances, slots_per_instance),
         target={**snapshot["outputs"]["target"], **sizes},
         snapshot=snapshot,
     )
@@ -173,14 +168,14 @@ def _target_of(custom_data: bytes) -> Mapping[str, Any]:
 
 def _storage(snapshot: _Snapshot, account: str) -> StorageDescription:
     def names(kind: str) -> tuple[str, ...]:
-        return tuple(one["name"].rpartition("/")[2] for one in _all_of(snapshot, f"{_ACCOUNT}/{kind}"))
+        return tuple(one["name"].rpartition("/")[2] for one in _all_of(snapshot, f"{ACCOUNTS}/{kind}"))
 
     return StorageDescription(account, names("queueServices/queues"), names("blobServices/containers"))
 
 
 def _operator(snapshot: _Snapshot) -> Identity:
     """Return the person that the template gives an operator's roles: whoever deploys."""
-    people = [one["properties"] for one in _all_of(snapshot, _ASSIGNMENT)]
+    people = [one["properties"] for one in _all_of(snapshot, ASSIGNMENTS)]
     principal_id = next(one["principalId"] for one in people if not one["principalId"].startswith("["))
     return Identity("operator", f"/users/{principal_id}", AZURE_CLI, principal_id, TENANT)
 

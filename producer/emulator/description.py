@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from producer.emulator.tokens import Identity
+from worker.contract.resource_types import SETS, VMS
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,11 @@ class SetDescription:
     @property
     def id(self) -> str:
         """Resource id of the set."""
-        return f"{self.group_id}/providers/Microsoft.Compute/virtualMachineScaleSets/{self.name}"
+        return f"{self.group_id}/providers/{SETS}/{self.name}"
 
     def vm_id(self, vm: str) -> str:
         """Resource id of one of its VMs: with Flexible orchestration, a sibling of the set."""
-        return f"{self.group_id}/providers/Microsoft.Compute/virtualMachines/{vm}"
+        return f"{self.group_id}/providers/{VMS}/{vm}"
 
     @property
     def location(self) -> str:

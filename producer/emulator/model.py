@@ -34,6 +34,7 @@ from producer.emulator.states import (
     Status,
     Vm,
 )
+from worker.contract.resource_types import VMS
 
 MAXIMUM_CAPACITY = 1000
 _NAME_CHARACTERS = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -104,7 +105,7 @@ class ScaleSetModel:
         with self._present():
             vm = self._vms.get(name)
         if vm is None:
-            raise Refused("ResourceNotFound", f"The Resource 'Microsoft.Compute/virtualMachines/{name}' was not found.")
+            raise Refused("ResourceNotFound", f"The Resource '{VMS}/{name}' was not found.")
         return vm
 
     def parts(self) -> tuple[Part, ...]:

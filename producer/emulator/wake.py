@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, Final, Literal, Protocol
 
 from producer.emulator.expressions import ExpressionError, UnsupportedWorkflow, evaluate, holds
+from worker.contract.resource_types import WORKFLOWS
 
 Status = Literal["Succeeded", "Failed", "TimedOut", "Skipped"]
 _ACTION_KEYS: Final = frozenset({"type", "runAfter", "inputs", "expression", "actions", "else", "operationOptions"})
@@ -105,7 +106,7 @@ class Wake:
     def from_snapshot(cls, snapshot: Mapping[str, Any]) -> "Wake | None":
         """Take the wake out of a Bicep snapshot; None where it was deployed without one."""
         for resource in snapshot["predictedResources"]:
-            if resource["type"] == "Microsoft.Logic/workflows":
+            if resource["type"] == WORKFLOWS:
                 properties = resource["properties"]
                 (trigger,) = properties["definition"]["triggers"].values()
                 recurrence = trigger["recurrence"]

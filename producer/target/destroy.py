@@ -4,26 +4,32 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from producer.target.az import AzureCli
+from producer.target.az import AzureCli, AzureCliError
 from producer.target.deploy import MADE_BY, OURS, TAG, operations
 from producer.target.survey import DEPLOYMENT, Group, find_deployment, find_group, instances_of
+from worker.contract.resource_types import (
+    ACCOUNTS,
+    ADDRESSES,
+    DISKS,
+    IDENTITIES,
+    INTERFACES,
+    NETWORKS,
+    SETS,
+    VMS,
+    WORKFLOWS,
+)
+from worker.contract.runtime import Runtime
 
 ORDER: Final = (
-    "microsoft.logic/workflows",  # so that nothing raises meanwhile
-    "microsoft.compute/virtualmachines",
-    "microsoft.compute/virtualmachinescalesets",
-    "microsoft.network/networkinterfaces",
-    "microsoft.network/publicipaddresses",
-    "microsoft.compute/disks",
-    "microsoft.storage/storageaccounts",
-    "microsoft.network/virtualnetworks",
-    "microsoft.network/natgateways",
-    "microsoft.network/networksecuritygroups",
-    "microsoft.managedidentity/userassignedidentities",
+    WORKFLOWS,  # so that nothing raises meanwhile
+    *(VMS, SETS, INTERFACES, DISKS, ACCOUNTS, NETWORKS),
+    *("Microsoft.Network/natGateways", ADDRESSES, "Microsoft.Network/networkSecurityGroups", IDENTITIES),
 )
-"""What holds something goes before what it holds."""
+"""What holds something goes before what it holds: a subnet its NAT gateway, and that its address."""
 NESTED: Final = "microsoft.resources/deployments"
-SETS: Final = "/microsoft.compute/virtualmachinescalesets/"
+STILL_ASSIGNED: Final = "RoleDefinitionHasAssignments"
+TRIES: Final = 10
+SETTLE_S: Final = 15.0
 ROLES: Final = ("queue worker", "queue counter", "scaler", "attacher", "keeper", "retirer")
 """What the names of our roles go on with after the prefix: found by that where the deployment's record is gone."""
 
@@ -106,7 +112,7 @@ def removal(found: Found) -> Removal:
 def _ours(resources: Sequence[Resource], made: set[str]) -> set[str]:
     """Return the ids of those resources that were made by the deployment, or came with something that was."""
     ours = set(made) | {one.id.casefold() for one in resources if one.tags.get(TAG) == OURS}
-    sets = tuple(_last(one) + "_" for one in ours if SETS in one)  # a VM, and what is named after it
+    sets = tuple(_last(one) + "_" for one in ours if f"/{SETS.casefold()}/" in one)  # a VM, and what is named after it
     ours |= {one.id.casefold() for one in resources if sets and one.name.casefold().startswith(sets)}
     while more := {one.id.casefold() for one in resources if one.holder.casefold() in ours} - ours:
         ours |= more
@@ -121,8 +127,8 @@ def _why_it_stays(group: Group, foreign: Sequence[str]) -> str:
 
 
 def _rank(resource: Resource) -> tuple[int, str]:
-    kind = resource.kind.casefold()
-    return (ORDER.index(kind) if kind in ORDER else len(ORDER), resource.id)
+    kind, kinds = resource.kind.casefold(), [one.casefold() for one in ORDER]
+    return (kinds.index(kind) if kind in kinds else len(kinds), resource.id)
 
 
 def _last(resource_id: str) -> str:
@@ -151,7 +157,7 @@ def look(cli: AzureCli, subscription_id: str, name: str) -> Found:
     )
 
 
-def carry_out(cli: AzureCli, plan: Removal, subscription_id: str, say: Callable[[str], None]) -> None:
+def carry_out(cli: AzureCli, plan: Removal, subscription_id: str, runtime: Runtime, say: Callable[[str], None]) -> None:
     """Remove everything, and say what. It may be cut short and called again."""
     scope = f"/subscriptions/{subscription_id}/resourceGroups/{plan.in_group}"
     for assignment in plan.assignments:
@@ -159,7 +165,7 @@ def carry_out(cli: AzureCli, plan: Removal, subscription_id: str, say: Callable[
     if plan.assignments:
         say(f"removed {len(plan.assignments)} role assignments")
     for role in plan.roles:
-        cli.find("role", "definition", "delete", "--name", role.rpartition("/")[2], "--scope", scope)
+        _remove_role(cli, role.rpartition("/")[2], scope, runtime)
     if plan.roles:
         say(f"removed {len(plan.roles)} custom roles")
     for resource in plan.resources:
@@ -171,6 +177,20 @@ def carry_out(cli: AzureCli, plan: Removal, subscription_id: str, say: Callable[
         say(f"removing the group {plan.in_group}, which takes some minutes")
         cli.find("group", "delete", "--name", plan.in_group, "--yes")
         say(f"removed the group {plan.in_group}")
+
+
+def _remove_role(cli: AzureCli, name: str, scope: str, runtime: Runtime) -> None:
+    """Remove a role definition. Azure takes a while to forget the assignments that have just gone."""
+    never = runtime.event()
+    for left in reversed(range(TRIES)):
+        try:
+            cli.find("role", "definition", "delete", "--name", name, "--scope", scope)
+        except AzureCliError as error:
+            if error.code != STILL_ASSIGNED or not left:
+                raise
+            runtime.wait(never, SETTLE_S)
+        else:
+            return
 
 
 def _walk(cli: AzureCli, group: str, deployment: str, made: list[str], deployments: list[str]) -> None:
@@ -193,9 +213,9 @@ def _resources(cli: AzureCli, group: str) -> Iterator[Resource]:
     holders: dict[str, str] = {}
     listed = cli.ask("resource", "list", "--resource-group", group) or ()
     for one in listed:
-        if one["type"].casefold() == "microsoft.compute/virtualmachinescalesets":
+        if one["type"].casefold() == SETS.casefold():
             members = instances_of(cli, group, one["id"])
-            machines = one["id"].rpartition("/providers/")[0] + "/providers/Microsoft.Compute/virtualMachines/"
+            machines = one["id"].rpartition("/providers/")[0] + f"/providers/{VMS}/"
             holders |= {f"{machines}{vm}".casefold(): one["id"] for vm in members}
     for interface in cli.ask("network", "nic", "list", "--resource-group", group) or ():
         holders[interface["id"].casefold()] = (interface.get("virtualMachine") or {}).get("id", "")

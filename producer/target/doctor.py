@@ -35,6 +35,7 @@ from worker.contract.arm import fleet_errors
 from worker.contract.errors import AccessDenied, FleetDenied, TranquilityError
 from worker.contract.plan import Plan
 from worker.contract.plans import find_plan
+from worker.contract.resource_types import ADDRESSES, DISKS, INTERFACES, SETS, VMS, WORKFLOWS
 
 COMPUTE_API: Final = "2025-04-01"
 RUNS: Final = 20
@@ -153,10 +154,10 @@ def _release(session: Session) -> SeenRelease | None:
 
 
 def _set(session: Session, arm: ArmReader) -> SeenSet:
-    path = f"Microsoft.Compute/virtualMachineScaleSets/{session.target.scale_set}"
+    path = f"{SETS}/{session.target.scale_set}"
     (document,) = arm.get(path, COMPUTE_API).items
     members = {"$filter": f"'virtualMachineScaleSet/id' eq '{document['id']}'", "$expand": "instanceView"}
-    listed = arm.list("Microsoft.Compute/virtualMachines", COMPUTE_API, members)
+    listed = arm.list(VMS, COMPUTE_API, members)
     vms = tuple(SeenVm(_instance(vm), _age_s(listed.date, vm["properties"].get("timeCreated"))) for vm in listed.items)
     return SeenSet(int(document["sku"]["capacity"]), vms)
 
@@ -175,14 +176,14 @@ def _instance(vm: Mapping[str, Any]) -> Instance:
 
 def _orphans(session: Session, arm: ArmReader) -> Iterator[Orphan]:
     """Yield what no VM holds any more."""
-    for disk in arm.list("Microsoft.Compute/disks", DISK_API).items:
+    for disk in arm.list(DISKS, DISK_API).items:
         if disk["properties"].get("diskState") == "Unattached":
             yield Orphan("disk", disk["name"], _is_ours(session, disk))
-    for interface in arm.list("Microsoft.Network/networkInterfaces", NETWORK_API).items:
+    for interface in arm.list(INTERFACES, NETWORK_API).items:
         holders = ("virtualMachine", "privateEndpoint")
         if not any(interface["properties"].get(holder) for holder in holders):
             yield Orphan("interface", interface["name"], _is_ours(session, interface))
-    for address in arm.list("Microsoft.Network/publicIPAddresses", NETWORK_API).items:
+    for address in arm.list(ADDRESSES, NETWORK_API).items:
         if not any(address["properties"].get(holder) for holder in ("ipConfiguration", "natGateway")):
             yield Orphan("address", address["name"], _is_ours(session, address))
 
@@ -201,7 +202,7 @@ def _is_ours(session: Session, resource: Mapping[str, Any]) -> bool:
 
 
 def _wake(session: Session, arm: ArmReader) -> SeenWake:
-    path = f"Microsoft.Logic/workflows/{session.target.wake}"
+    path = f"{WORKFLOWS}/{session.target.wake}"
     workflow = arm.get(path, LOGIC_API)
     properties = workflow.items[0]["properties"]
     (trigger,) = properties["definition"]["triggers"].values()

@@ -10,19 +10,19 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from worker.contract.permissions import Need, need_of_request
+from worker.contract.resource_types import (
+    ADDRESSES,
+    DISKS,
+    IDENTITIES,
+    INTERFACES,
+    NETWORKS,
+    SETS,
+    SUBNETS,
+    VMS,
+    WORKFLOWS,
+)
 
 Principal = Literal["vm", "operator", "wake"]
-
-_QUEUES: Final = "Microsoft.Storage/storageAccounts/queueServices/queues"
-_MESSAGES: Final = f"{_QUEUES}/messages"
-_CONTAINERS: Final = "Microsoft.Storage/storageAccounts/blobServices/containers"
-_BLOBS: Final = f"{_CONTAINERS}/blobs"
-_SETS: Final = "Microsoft.Compute/virtualMachineScaleSets"
-_VMS: Final = "Microsoft.Compute/virtualMachines"
-_DISKS: Final = "Microsoft.Compute/disks"
-_INTERFACES: Final = "Microsoft.Network/networkInterfaces"
-_ADDRESSES: Final = "Microsoft.Network/publicIPAddresses"
-_WORKFLOWS: Final = "Microsoft.Logic/workflows"
 
 
 # ---- What the code does ----------------------------------------------------------------------------------------------
@@ -51,20 +51,20 @@ def _of_group(*actions: str) -> tuple[Need, ...]:
     return tuple(Need("", (action,)) for action in actions)
 
 
-DELETES_VMS: Final = _of_group(f"{_VMS}/delete", f"{_DISKS}/delete", f"{_INTERFACES}/delete", f"{_ADDRESSES}/delete")
+DELETES_VMS: Final = _of_group(f"{VMS}/delete", f"{DISKS}/delete", f"{INTERFACES}/delete", f"{ADDRESSES}/delete")
 CREATES_VMS: Final = (
     *_of_group(
-        *(f"{_VMS}/read", f"{_VMS}/write", f"{_DISKS}/read", f"{_DISKS}/write"),
-        *(f"{_INTERFACES}/read", f"{_INTERFACES}/write", f"{_INTERFACES}/join/action"),
-        *(f"{_ADDRESSES}/read", f"{_ADDRESSES}/write", f"{_ADDRESSES}/join/action"),
+        *(f"{VMS}/read", f"{VMS}/write", f"{DISKS}/read", f"{DISKS}/write"),
+        *(f"{INTERFACES}/read", f"{INTERFACES}/write", f"{INTERFACES}/join/action"),
+        *(f"{ADDRESSES}/read", f"{ADDRESSES}/write", f"{ADDRESSES}/join/action"),
     ),
     Need(
-        "Microsoft.Network/virtualNetworks/*/subnets/workers",
-        ("Microsoft.Network/virtualNetworks/subnets/join/action",),
+        f"{NETWORKS}/*/subnets/workers",
+        (f"{SUBNETS}/join/action",),
     ),
     Need(
-        "Microsoft.ManagedIdentity/userAssignedIdentities/*",
-        ("Microsoft.ManagedIdentity/userAssignedIdentities/assign/action",),
+        f"{IDENTITIES}/*",
+        (f"{IDENTITIES}/assign/action",),
     ),
 )
 
@@ -115,7 +115,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *_blobs("vm", "checkpoints", *_ALL_BLOB_CALLS),
     *_blobs("vm", "control", *_ALL_BLOB_CALLS),
     *_blobs("vm", "releases", "download_blob"),
-    _arm("vm", "virtual_machine_scale_sets.begin_delete_instances", f"{_SETS}/delete/action", DELETES_VMS),
+    _arm("vm", "virtual_machine_scale_sets.begin_delete_instances", f"{SETS}/delete/action", DELETES_VMS),
     # Some of these only `doctor` makes, of what is not there, to see whether the right is.
     *_messages("operator", "jobs", {**_SEND, **_CHANGE, **_COUNT}),
     *_messages("operator", "jobs-poison", {**_CHANGE, **_COUNT}),
@@ -123,22 +123,22 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *_blobs("operator", "checkpoints", *_ALL_BLOB_CALLS),
     *_blobs("operator", "control", *_ALL_BLOB_CALLS),
     *_blobs("operator", "releases", *_ALL_BLOB_CALLS),
-    _arm("operator", "virtual_machine_scale_sets.get", f"{_SETS}/read"),
-    _arm("operator", "virtual_machine_scale_sets.begin_update", f"{_SETS}/write", CREATES_VMS + DELETES_VMS),
-    _arm("operator", "virtual_machine_scale_sets.begin_delete_instances", f"{_SETS}/delete/action", DELETES_VMS),
-    _arm("operator", "virtual_machines.list", f"{_VMS}/read", _of_group(f"{_VMS}/instanceView/read")),
-    _arm("operator", "virtual_machines.get", f"{_VMS}/read"),
-    _arm("operator", "virtual_machines.instance_view", f"{_VMS}/instanceView/read"),
-    _arm("operator", "virtual_machines.simulate_eviction", f"{_VMS}/simulateEviction/action"),
-    _arm("operator", "GET disks", f"{_DISKS}/read"),
-    _arm("operator", "GET networkInterfaces", f"{_INTERFACES}/read"),
-    _arm("operator", "GET publicIPAddresses", f"{_ADDRESSES}/read"),
-    _arm("operator", "GET workflows", f"{_WORKFLOWS}/read"),
-    _arm("operator", "GET workflows/runs", f"{_WORKFLOWS}/runs/read"),
+    _arm("operator", "virtual_machine_scale_sets.get", f"{SETS}/read"),
+    _arm("operator", "virtual_machine_scale_sets.begin_update", f"{SETS}/write", CREATES_VMS + DELETES_VMS),
+    _arm("operator", "virtual_machine_scale_sets.begin_delete_instances", f"{SETS}/delete/action", DELETES_VMS),
+    _arm("operator", "virtual_machines.list", f"{VMS}/read", _of_group(f"{VMS}/instanceView/read")),
+    _arm("operator", "virtual_machines.get", f"{VMS}/read"),
+    _arm("operator", "virtual_machines.instance_view", f"{VMS}/instanceView/read"),
+    _arm("operator", "virtual_machines.simulate_eviction", f"{VMS}/simulateEviction/action"),
+    _arm("operator", "GET disks", f"{DISKS}/read"),
+    _arm("operator", "GET networkInterfaces", f"{INTERFACES}/read"),
+    _arm("operator", "GET publicIPAddresses", f"{ADDRESSES}/read"),
+    _arm("operator", "GET workflows", f"{WORKFLOWS}/read"),
+    _arm("operator", "GET workflows/runs", f"{WORKFLOWS}/runs/read"),
     *_messages("wake", "jobs", _COUNT),
     *_blobs("wake", "control", "download_blob", "upload_blob"),
-    _arm("wake", "GET virtualMachineScaleSets", f"{_SETS}/read"),
-    _arm("wake", "PATCH virtualMachineScaleSets", f"{_SETS}/write", CREATES_VMS + DELETES_VMS),
+    _arm("wake", "GET virtualMachineScaleSets", f"{SETS}/read"),
+    _arm("wake", "PATCH virtualMachineScaleSets", f"{SETS}/write", CREATES_VMS + DELETES_VMS),
 )
 """Every call of ours and of the wake's that a role of the template must allow."""
 

@@ -11,16 +11,23 @@ from typing import Any, Final
 
 from producer.target.permissions import Operation, Principal
 from worker.contract.permissions import Need
-
-_QUEUES: Final = "Microsoft.Storage/storageAccounts/queueServices/queues"
-_MESSAGES: Final = f"{_QUEUES}/messages"
-_CONTAINERS: Final = "Microsoft.Storage/storageAccounts/blobServices/containers"
-_BLOBS: Final = f"{_CONTAINERS}/blobs"
-_SETS: Final = "Microsoft.Compute/virtualMachineScaleSets"
-_VMS: Final = "Microsoft.Compute/virtualMachines"
-_DISKS: Final = "Microsoft.Compute/disks"
-_INTERFACES: Final = "Microsoft.Network/networkInterfaces"
-_ADDRESSES: Final = "Microsoft.Network/publicIPAddresses"
+from worker.contract.resource_types import (
+    ACCOUNTS,
+    ADDRESSES,
+    ASSIGNMENTS,
+    BLOBS,
+    CONTAINERS,
+    DEFINITIONS,
+    DISKS,
+    IDENTITIES,
+    INTERFACES,
+    MESSAGES,
+    NETWORKS,
+    QUEUES,
+    SETS,
+    SUBNETS,
+    VMS,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,43 +55,43 @@ _EVERYONE: Final = frozenset(
         *("Microsoft.Resources/subscriptions/resourceGroups/read", "Microsoft.Support/*"),
     }
 )
-_DELEGATION_KEY: Final = "Microsoft.Storage/storageAccounts/blobServices/generateUserDelegationKey/action"
+_DELEGATION_KEY: Final = f"{ACCOUNTS}/blobServices/generateUserDelegationKey/action"
 
 BUILT_IN_ROLES: Final[Mapping[str, Role]] = {
     "974c5e8b-45b9-4653-ba55-5f855dd0fb88": Role(
         "Storage Queue Data Contributor",
-        frozenset({f"{_QUEUES}/delete", f"{_QUEUES}/read", f"{_QUEUES}/write"}),
-        frozenset({f"{_MESSAGES}/delete", f"{_MESSAGES}/read", f"{_MESSAGES}/write", f"{_MESSAGES}/process/action"}),
+        frozenset({f"{QUEUES}/delete", f"{QUEUES}/read", f"{QUEUES}/write"}),
+        frozenset({f"{MESSAGES}/delete", f"{MESSAGES}/read", f"{MESSAGES}/write", f"{MESSAGES}/process/action"}),
     ),
     "19e7f393-937e-4f77-808e-94535e297925": Role(
-        "Storage Queue Data Reader", frozenset({f"{_QUEUES}/read"}), frozenset({f"{_MESSAGES}/read"})
+        "Storage Queue Data Reader", frozenset({f"{QUEUES}/read"}), frozenset({f"{MESSAGES}/read"})
     ),
     "c6a89b2d-59bc-44d0-9896-0f6e12d7b80a": Role(
-        "Storage Queue Data Message Sender", frozenset(), frozenset({f"{_MESSAGES}/add/action"})
+        "Storage Queue Data Message Sender", frozenset(), frozenset({f"{MESSAGES}/add/action"})
     ),
     "ba92f5b4-2d11-453d-a403-e96b0029c9fe": Role(
         "Storage Blob Data Contributor",
-        frozenset({f"{_CONTAINERS}/delete", f"{_CONTAINERS}/read", f"{_CONTAINERS}/write", _DELEGATION_KEY}),
+        frozenset({f"{CONTAINERS}/delete", f"{CONTAINERS}/read", f"{CONTAINERS}/write", _DELEGATION_KEY}),
         frozenset(
             {
-                *(f"{_BLOBS}/delete", f"{_BLOBS}/read", f"{_BLOBS}/write"),
-                *(f"{_BLOBS}/move/action", f"{_BLOBS}/add/action"),
+                *(f"{BLOBS}/delete", f"{BLOBS}/read", f"{BLOBS}/write"),
+                *(f"{BLOBS}/move/action", f"{BLOBS}/add/action"),
             }
         ),
     ),
     "2a2b9908-6ea1-4ae2-8e65-a410df84e7d1": Role(
-        "Storage Blob Data Reader", frozenset({f"{_CONTAINERS}/read", _DELEGATION_KEY}), frozenset({f"{_BLOBS}/read"})
+        "Storage Blob Data Reader", frozenset({f"{CONTAINERS}/read", _DELEGATION_KEY}), frozenset({f"{BLOBS}/read"})
     ),
     "9980e02c-c2be-4d73-94e8-173b1dc7cf3c": Role(
         "Virtual Machine Contributor",
         _EVERYONE
         | {
-            *(f"{_VMS}/*", f"{_SETS}/*", f"{_DISKS}/delete", f"{_DISKS}/read", f"{_DISKS}/write"),
-            *(f"{_INTERFACES}/*", f"{_ADDRESSES}/join/action", f"{_ADDRESSES}/read"),
+            *(f"{VMS}/*", f"{SETS}/*", f"{DISKS}/delete", f"{DISKS}/read", f"{DISKS}/write"),
+            *(f"{INTERFACES}/*", f"{ADDRESSES}/join/action", f"{ADDRESSES}/read"),
             *("Microsoft.Compute/locations/*", "Microsoft.Compute/availabilitySets/*", "Microsoft.Network/locations/*"),
             *("Microsoft.Network/networkSecurityGroups/join/action", "Microsoft.Network/networkSecurityGroups/read"),
-            *("Microsoft.Network/virtualNetworks/read", "Microsoft.Network/virtualNetworks/subnets/join/action"),
-            *("Microsoft.Storage/storageAccounts/listKeys/action", "Microsoft.Storage/storageAccounts/read"),
+            *(f"{NETWORKS}/read", f"{SUBNETS}/join/action"),
+            *(f"{ACCOUNTS}/listKeys/action", f"{ACCOUNTS}/read"),
         },
     ),
     "4d97b98b-1d4f-4787-a291-c67834d212e7": Role("Network Contributor", _EVERYONE | {"Microsoft.Network/*"}),
@@ -92,16 +99,16 @@ BUILT_IN_ROLES: Final[Mapping[str, Role]] = {
         "Managed Identity Operator",
         _EVERYONE
         | {
-            "Microsoft.ManagedIdentity/userAssignedIdentities/*/read",
-            "Microsoft.ManagedIdentity/userAssignedIdentities/*/assign/action",
+            f"{IDENTITIES}/*/read",
+            f"{IDENTITIES}/*/assign/action",
         },
     ),
 }
 """The built-in roles that the template assigns, by the id that they have in every tenant."""
 
-_MORE_THAN_DATA: Final = frozenset({f"{_CONTAINERS}/read", _DELEGATION_KEY})
+_MORE_THAN_DATA: Final = frozenset({f"{CONTAINERS}/read", _DELEGATION_KEY})
 _MORE_THAN_BLOBS: Final = _MORE_THAN_DATA | {
-    *(f"{_CONTAINERS}/delete", f"{_CONTAINERS}/write", f"{_BLOBS}/move/action", f"{_BLOBS}/add/action"),
+    *(f"{CONTAINERS}/delete", f"{CONTAINERS}/write", f"{BLOBS}/move/action", f"{BLOBS}/add/action"),
 }
 UNUSED_OF_BUILT_IN: Final[Mapping[tuple[Principal, str], frozenset[str]]] = {
     # No built-in role does less. To delete a container is less than its holder may do anyway, which is to delete every
@@ -112,9 +119,9 @@ UNUSED_OF_BUILT_IN: Final[Mapping[tuple[Principal, str], frozenset[str]]] = {
     ("operator", "Storage Blob Data Contributor"): _MORE_THAN_BLOBS,
     # Whoever may put and delete any message may as well read one: a person who asks why a job was poisoned does.
     ("operator", "Storage Queue Data Contributor"): frozenset(
-        {f"{_QUEUES}/delete", f"{_QUEUES}/write", f"{_MESSAGES}/read"}
+        {f"{QUEUES}/delete", f"{QUEUES}/write", f"{MESSAGES}/read"}
     ),
-    ("wake", "Storage Blob Data Contributor"): _MORE_THAN_BLOBS | {f"{_BLOBS}/delete"},
+    ("wake", "Storage Blob Data Contributor"): _MORE_THAN_BLOBS | {f"{BLOBS}/delete"},
 }
 """What the built-in roles of the default deployment give beyond need, looked at one by one."""
 
@@ -143,9 +150,9 @@ class Grant:
 def grants_of(snapshot: Mapping[str, Any]) -> tuple[Grant, ...]:
     """Read the role assignments out of a Bicep snapshot."""
     resources = snapshot["predictedResources"]
-    definitions = (entry for entry in resources if entry["type"] == "Microsoft.Authorization/roleDefinitions")
+    definitions = (entry for entry in resources if entry["type"] == DEFINITIONS)
     custom = {entry["name"]: _custom_role(entry["properties"]) for entry in definitions}
-    assignments = (entry for entry in resources if entry["type"] == "Microsoft.Authorization/roleAssignments")
+    assignments = (entry for entry in resources if entry["type"] == ASSIGNMENTS)
     return tuple(_grant(entry, custom) for entry in assignments)
 
 

@@ -30,6 +30,7 @@ from worker.contract.errors import (
 )
 from worker.contract.queue import MessageQueue, Receipt
 from worker.contract.records import Unchanged
+from worker.contract.resource_types import ADDRESSES, DISKS, INTERFACES, WORKFLOWS
 
 NETWORK_API: Final = "2024-05-01"
 DISK_API: Final = "2024-03-02"
@@ -152,12 +153,12 @@ def _of_set(session: Session) -> Attempts:
 def _of_group(session: Session) -> Attempts:
     arm, wake = ArmReader(session.compute, session.target), session.target.wake
     found: dict[str, Callable[[], object]] = {
-        "GET disks": lambda: arm.list("Microsoft.Compute/disks", DISK_API),
-        "GET networkInterfaces": lambda: arm.list("Microsoft.Network/networkInterfaces", NETWORK_API),
-        "GET publicIPAddresses": lambda: arm.list("Microsoft.Network/publicIPAddresses", NETWORK_API),
+        "GET disks": lambda: arm.list(DISKS, DISK_API),
+        "GET networkInterfaces": lambda: arm.list(INTERFACES, NETWORK_API),
+        "GET publicIPAddresses": lambda: arm.list(ADDRESSES, NETWORK_API),
     }
     if wake:
-        workflow = f"Microsoft.Logic/workflows/{wake}"
+        workflow = f"{WORKFLOWS}/{wake}"
         found["GET workflows"] = lambda: arm.get(workflow, LOGIC_API)
         found["GET workflows/runs"] = lambda: arm.list(f"{workflow}/runs", LOGIC_API, {"$top": "1"})
     return found

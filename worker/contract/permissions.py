@@ -10,18 +10,20 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 from urllib.parse import parse_qsl, urlsplit
 
-Service = Literal["queue", "blob", "arm"]
+from worker.contract.resource_types import (
+    ADDRESSES,
+    BLOBS,
+    CONTAINERS,
+    DISKS,
+    INTERFACES,
+    MESSAGES,
+    QUEUES,
+    SETS,
+    VMS,
+    WORKFLOWS,
+)
 
-_QUEUES: Final = "Microsoft.Storage/storageAccounts/queueServices/queues"
-_MESSAGES: Final = f"{_QUEUES}/messages"
-_CONTAINERS: Final = "Microsoft.Storage/storageAccounts/blobServices/containers"
-_BLOBS: Final = f"{_CONTAINERS}/blobs"
-_SETS: Final = "Microsoft.Compute/virtualMachineScaleSets"
-_VMS: Final = "Microsoft.Compute/virtualMachines"
-_DISKS: Final = "Microsoft.Compute/disks"
-_INTERFACES: Final = "Microsoft.Network/networkInterfaces"
-_ADDRESSES: Final = "Microsoft.Network/publicIPAddresses"
-_WORKFLOWS: Final = "Microsoft.Logic/workflows"
+Service = Literal["queue", "blob", "arm"]
 
 
 class UnknownRequest(Exception):
@@ -48,35 +50,34 @@ class Need:
 
 _QUEUE_RULES: Final[tuple[tuple[str, str, str, bool, tuple[str, ...]], ...]] = (
     # method, path below the queue, query that must be there, is it a data action, one of these actions
-    ("GET", "messages", "peekonly", True, (f"{_MESSAGES}/read",)),
-    ("GET", "messages", "", True, (f"{_MESSAGES}/process/action",)),
-    ("POST", "messages", "", True, (f"{_MESSAGES}/add/action", f"{_MESSAGES}/write")),
-    ("DELETE", "messages", "", True, (f"{_MESSAGES}/delete",)),
-    ("PUT", "messages/.+", "", True, (f"{_MESSAGES}/write",)),
-    ("DELETE", "messages/.+", "", True, (f"{_MESSAGES}/process/action", f"{_MESSAGES}/delete")),
-    ("GET|HEAD", "", "comp", False, (f"{_QUEUES}/read",)),
+    ("GET", "messages", "peekonly", True, (f"{MESSAGES}/read",)),
+    ("GET", "messages", "", True, (f"{MESSAGES}/process/action",)),
+    ("POST", "messages", "", True, (f"{MESSAGES}/add/action", f"{MESSAGES}/write")),
+    ("DELETE", "messages", "", True, (f"{MESSAGES}/delete",)),
+    ("PUT", "messages/.+", "", True, (f"{MESSAGES}/write",)),
+    ("DELETE", "messages/.+", "", True, (f"{MESSAGES}/process/action", f"{MESSAGES}/delete")),
+    ("GET|HEAD", "", "comp", False, (f"{QUEUES}/read",)),
 )
 _BLOB_RULES: Final[tuple[tuple[str, str, str, bool, tuple[str, ...]], ...]] = (
-    ("GET", "", "comp", True, (f"{_BLOBS}/read",)),
-    ("GET|HEAD", "", "", False, (f"{_CONTAINERS}/read",)),
-    ("GET|HEAD", ".+", "", True, (f"{_BLOBS}/read",)),
-    ("PUT", ".+", "", True, (f"{_BLOBS}/write",)),
-    ("DELETE", ".+", "", True, (f"{_BLOBS}/delete",)),
+    ("GET", "", "comp", True, (f"{BLOBS}/read",)),
+    ("GET|HEAD", "", "", False, (f"{CONTAINERS}/read",)),
+    ("GET|HEAD", ".+", "", True, (f"{BLOBS}/read",)),
+    ("PUT", ".+", "", True, (f"{BLOBS}/write",)),
+    ("DELETE", ".+", "", True, (f"{BLOBS}/delete",)),
 )
 _ARM_RULES: Final[tuple[tuple[str, str, str], ...]] = (
-    ("GET", f"{_SETS}/[^/]+", f"{_SETS}/read"),
-    ("PATCH", f"{_SETS}/[^/]+", f"{_SETS}/write"),
-    ("POST", f"{_SETS}/[^/]+/delete", f"{_SETS}/delete/action"),
-    ("GET", f"{_VMS}(/[^/]+)?", f"{_VMS}/read"),
-    ("GET", f"{_VMS}/[^/]+/instanceView", f"{_VMS}/instanceView/read"),
-    ("POST", f"{_VMS}/[^/]+/simulateEviction", f"{_VMS}/simulateEviction/action"),
+    ("GET", f"{SETS}/[^/]+", f"{SETS}/read"),
+    ("PATCH", f"{SETS}/[^/]+", f"{SETS}/write"),
+    ("POST", f"{SETS}/[^/]+/delete", f"{SETS}/delete/action"),
+    ("GET", f"{VMS}(/[^/]+)?", f"{VMS}/read"),
+    ("GET", f"{VMS}/[^/]+/instanceView", f"{VMS}/instanceView/read"),
+    ("POST", f"{VMS}/[^/]+/simulateEviction", f"{VMS}/simulateEviction/action"),
     ("GET", "Microsoft.Compute/locations/[^/]+/usages", "Microsoft.Compute/locations/usages/read"),
-    ("GET", f"{_DISKS}", f"{_DISKS}/read"),
-    ("GET", f"{_INTERFACES}", f"{_INTERFACES}/read"),
-    ("GET", f"{_ADDRESSES}", f"{_ADDRESSES}/read"),
-    ("GET", "Microsoft.Compute/locations/[^/]+/usages", "Microsoft.Compute/locations/usages/read"),
-    ("GET", f"{_WORKFLOWS}/[^/]+", f"{_WORKFLOWS}/read"),
-    ("GET", f"{_WORKFLOWS}/[^/]+/runs(/[^/]+)?", f"{_WORKFLOWS}/runs/read"),
+    ("GET", DISKS, f"{DISKS}/read"),
+    ("GET", INTERFACES, f"{INTERFACES}/read"),
+    ("GET", ADDRESSES, f"{ADDRESSES}/read"),
+    ("GET", f"{WORKFLOWS}/[^/]+", f"{WORKFLOWS}/read"),
+    ("GET", f"{WORKFLOWS}/[^/]+/runs(/[^/]+)?", f"{WORKFLOWS}/runs/read"),
 )
 
 

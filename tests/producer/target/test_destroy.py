@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 
-from producer.target.az import find_cli
+from producer.target.az import AzureCliError, find_cli
 from producer.target.committed import committed_snapshot
 from producer.target.deploy import MADE_BY
 from producer.target.destroy import ROLES, Found, Removal, Resource, carry_out, look, removal
 from producer.target.survey import Group
 from tests.fakes.cloud import GROUP_ID, SUBSCRIPTION, Cloud, deployment, operation
+from tests.fakes.producing import InlineRuntime
 
 PROVIDERS = f"{GROUP_ID}/providers"
 OURS = {"application": "tranquility"}
@@ -29,6 +30,8 @@ NIC = resource("Microsoft.Network/networkInterfaces", "nic-12", VM.id)
 ADDRESS = resource("Microsoft.Network/publicIPAddresses", "address-12", NIC.id.upper())
 ACCOUNT = resource("Microsoft.Storage/storageAccounts", "tranqx", **OURS)
 VNET = resource("Microsoft.Network/virtualNetworks", "tranq-vnet", **OURS)
+NAT = resource("Microsoft.Network/natGateways", "tranq-nat", **OURS)
+OF_NAT = resource("Microsoft.Network/publicIPAddresses", "tranq-nat", **OURS)
 IDENTITY = resource("Microsoft.ManagedIdentity/userAssignedIdentities", "tranq-vm")
 WAKE = resource("Microsoft.Logic/workflows", "tranq-wake", **OURS)
 OTHER = resource("Microsoft.Web/sites", "tranq-set-but-no-vm")
@@ -56,10 +59,11 @@ def test_a_group_that_deploy_made_goes_whole_after_the_roles() -> None:
 
 
 def test_a_group_that_was_there_stays_and_what_deploy_made_in_it_goes_in_order() -> None:
-    found = removal(replace(FOUND, group=THEIRS, resources=(*FOUND.resources, OTHER)))
+    found = removal(replace(FOUND, group=THEIRS, resources=(OF_NAT, NAT, *FOUND.resources, OTHER)))
     assert not found.whole_group
     assert "deploy did not make it" in found.keeps
-    assert found.resources == tuple(one.id for one in (WAKE, VM, SET, NIC, ADDRESS, DISK, ACCOUNT, VNET, IDENTITY))
+    order = (WAKE, VM, SET, NIC, DISK, ACCOUNT, VNET, NAT, ADDRESS, OF_NAT, IDENTITY)
+    assert found.resources == tuple(one.id for one in order)
     assert found.deployments == FOUND.deployments
 
 
@@ -128,7 +132,7 @@ def test_it_removes_assignments_then_roles_then_the_rest(cloud: Cloud) -> None:
     az = cloud.az
     az.answer("delete", json=None)
     said: list[str] = []
-    carry_out(find_cli(), removal(FOUND), SUBSCRIPTION, said.append)
+    carry_out(find_cli(), removal(FOUND), SUBSCRIPTION, InlineRuntime(), said.append)
     order = [call.words[:3] for call in az.calls("delete")]
     assert order == [
         ("role", "assignment", "delete"),
@@ -145,13 +149,30 @@ def test_what_is_gone_already_stops_nothing(cloud: Cloud) -> None:
     az.fail("role", "definition", "delete", stderr="ERROR: (RoleDefinitionDoesNotExistNotFound) gone", status=3)
     az.fail("resource", "delete", WAKE.id, stderr="ERROR: (ResourceNotFound) gone", status=3)
     plan = removal(replace(FOUND, group=THEIRS))
-    carry_out(find_cli(), plan, SUBSCRIPTION, lambda _: None)
+    carry_out(find_cli(), plan, SUBSCRIPTION, InlineRuntime(), lambda _: None)
     assert len(az.calls("resource", "delete")) == len(plan.resources)
     assert [call.after("--name") for call in az.calls("deployment", "delete")] == ["tranquility", "roles-1"]
+
+
+def test_a_role_whose_assignments_azure_has_not_forgotten_yet_is_removed_a_little_later(cloud: Cloud) -> None:
+    cloud.az.answer("delete", json=None)
+    cloud.az.fail("role", "definition", "delete", stderr="ERROR: (RoleDefinitionHasAssignments) still", once=True)
+    runtime = InlineRuntime()
+    carry_out(find_cli(), removal(FOUND), SUBSCRIPTION, runtime, lambda _: None)
+    assert len(cloud.az.calls("role", "definition", "delete")) == 2
+    assert runtime.waits == [15.0]
+
+
+def test_a_role_that_somebody_else_has_assigned_ends_it(cloud: Cloud) -> None:
+    cloud.az.answer("delete", json=None)
+    cloud.az.fail("role", "definition", "delete", stderr="ERROR: (RoleDefinitionHasAssignments) still")
+    with pytest.raises(AzureCliError, match="RoleDefinitionHasAssignments"):
+        carry_out(find_cli(), removal(FOUND), SUBSCRIPTION, InlineRuntime(), lambda _: None)
+    assert not cloud.az.calls("group", "delete")
 
 
 def test_a_denial_ends_it_and_says_what_is_missing(cloud: Cloud) -> None:
     cloud.az.fail("role", "assignment", "delete", stderr="ERROR: (AuthorizationFailed) may not delete assignments")
     with pytest.raises(Exception, match="may not delete assignments"):
-        carry_out(find_cli(), removal(FOUND), SUBSCRIPTION, lambda _: None)
+        carry_out(find_cli(), removal(FOUND), SUBSCRIPTION, InlineRuntime(), lambda _: None)
     assert not cloud.az.calls("group", "delete")

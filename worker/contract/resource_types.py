@@ -1,0 +1,20 @@
+"""The types of Azure's resources that this project meets, as Azure Resource Manager writes them."""
+
+from typing import Final
+
+ACCOUNTS: Final = "Microsoft.Storage/storageAccounts"
+QUEUES: Final = f"{ACCOUNTS}/queueServices/queues"
+MESSAGES: Final = f"{QUEUES}/messages"
+CONTAINERS: Final = f"{ACCOUNTS}/blobServices/containers"
+BLOBS: Final = f"{CONTAINERS}/blobs"
+SETS: Final = "Microsoft.Compute/virtualMachineScaleSets"
+VMS: Final = "Microsoft.Compute/virtualMachines"
+DISKS: Final = "Microsoft.Compute/disks"
+INTERFACES: Final = "Microsoft.Network/networkInterfaces"
+ADDRESSES: Final = "Microsoft.Network/publicIPAddresses"
+NETWORKS: Final = "Microsoft.Network/virtualNetworks"
+SUBNETS: Final = f"{NETWORKS}/subnets"
+IDENTITIES: Final = "Microsoft.ManagedIdentity/userAssignedIdentities"
+WORKFLOWS: Final = "Microsoft.Logic/workflows"
+ASSIGNMENTS: Final = "Microsoft.Authorization/roleAssignments"
+DEFINITIONS: Final = "Microsoft.Authorization/roleDefinitions"
