@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.proof.mutants import MUTANTS, Mutant, occurrences
+from tests.proof.broken_lines import MUTANTS, Mutant
+from tests.proof.mutants import occurrences
 from tests.proof.records import ROOT
 from tests.proof.row import told
 from tests.proof.rows import mutants

@@ -130,7 +130,7 @@ class Queue:
             self._cloud.rules.message_renewed(self._client, receipt.message_id, visibility_timeout_s)
             return renewed
 
-        return self._request(renew)
+        return self._by_receipt(receipt.message_id, renew)
 
     def delete(self, receipt: Receipt) -> None:
         def delete() -> None:
@@ -138,10 +138,20 @@ class Queue:
             if self._watched:
                 self._cloud.rules.message_deleted(self._client, receipt.message_id)
 
-        self._request(delete)
+        self._by_receipt(receipt.message_id, delete)
 
     def count(self) -> int:
         return self._request(self._queue.count)
+
+    def _by_receipt(self, message_id: str, work: Callable[[], T]) -> T:
+        uses = self._client.uses
+        uses[message_id] += 1
+        if uses[message_id] > 1:
+            self._cloud.rules.breaks(self._client.name, f"uses the pop receipt of {message_id} twice at a time")
+        try:
+            return self._request(work)
+        finally:
+            uses[message_id] -= 1
 
     def _request(self, work: Callable[[], T]) -> T:
         return self._cloud.network.request(self._client, "queue", work)

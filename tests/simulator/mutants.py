@@ -15,7 +15,7 @@ import worker.job_run
 import worker.loop
 from producer.fleet.look import Look, Policy
 from producer.fleet.memory import Memory
-from tests.simulator.scenario import Mishap, Scenario, at_every_request, scenario_of
+from tests.simulator.scenario import Mishap, RequestMishap, Scenario, at_every_request, scenario_of
 from tests.simulator.world import play
 from worker import decisions
 from worker.checkpoint import CheckpointStore
@@ -55,6 +55,7 @@ def _turn_with_flags_first(self: Loop) -> bool:
     if self._is_flagged():
         return False
     message = slot.jobs.receive(slot.durations.visibility_timeout_s)
+    self._answered()
     slot.signs.idle()
     if message is None:
         return False
@@ -143,8 +144,26 @@ def _presence_by_the_slots_client(self: Presence, slot: Slot, supervisor: Any) -
     _presence(self, replace(slot, presence_blobs=slot.blobs), supervisor)
 
 
+def _sleeps(scenario: Scenario, numbers: range) -> tuple[Scenario, ...]:
+    """Return the scenario with a slot that sleeps at the first of these requests, at the second, and so on."""
+    return tuple(replace(scenario, requests=(RequestMishap("slot", number, "sleep"),)) for number in numbers)
+
+
 SLEEPS: Final = at_every_request("sleep", 90)
 LONG: Final = Scenario("slots", timesteps=230, stride_s=0.4, machines=2)
+ONE: Final = Scenario("slots", timesteps=130, competitor=False)
+OTHER_CPU: Final = _sleeps(replace(ONE, competitor=True, mishaps=(Mishap(1.0, "other cpu", 1),)), range(1, 60))
+"""The holder sleeps at any request of its first commit; its successor computes otherwise, and commits as well."""
+RESTORES: Final = _sleeps(replace(ONE, timesteps=230, machines=2, mishaps=(Mishap(5.0, "kill slot"),)), range(100, 150))
+"""The second holder sleeps at any request of its restore, while a third collects what that is to read."""
+FLAGGED: Final = _sleeps(
+    replace(ONE, timesteps=60, mishaps=(Mishap(7.0, "flag"), Mishap(7.5, "enqueue other"))), range(20, 80)
+)
+"""An idle slot sleeps at any request; meanwhile its VM is flagged, and a job comes."""
+BUSY_FLAGGED: Final = (
+    Scenario("fleet", watched=True, slots=2, jobs=1, timesteps=230, stride_s=0.4, mishaps=(Mishap(9.0, "flag"),)),
+)
+SLOW_NETWORK: Final = tuple(replace(ONE, jobs=3, timesteps=60, noise=noise, loss=0.2) for noise in range(1, 60))
 SEEDS: Final = tuple(scenario_of(seed) for seed in range(200))
 
 
@@ -181,8 +200,8 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
         decisions, "claimed", _counts_evictions, (replace(LONG, machines=1, competitor=False, mishaps=KILLS),)
     ),
     "a manifest names what is not there": Mutant(CheckpointStore, "upload", _names_before_upload, (LONG,)),
-    "blobs of two claims have one name": Mutant(names, "state", _state_without_nonce, SLEEPS),
-    "a missing blob is corruption, whoever owns the job": Mutant(Fence, "still_mine", lambda self: True, SLEEPS),
+    "blobs of two claims have one name": Mutant(names, "state", _state_without_nonce, OTHER_CPU),
+    "a missing blob is corruption, whoever owns the job": Mutant(Fence, "still_mine", lambda self: True, RESTORES),
     "the hold is not read before a claim": Mutant(worker.loop, "hold_on", _reads_no_hold, _with(Mishap(5.0, "pause"))),
     "presence feeds the watchdog": Mutant(
         Presence, "__init__", _presence_by_the_slots_client, _with(Mishap(5.0, "hang"))
@@ -190,11 +209,11 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
     "a retiring VM leaves whatever the queue holds": Mutant(
         retire, "decide", _leaves_at_any_count, (replace(LONG, kind="fleet", jobs=3, competitor=False),)
     ),
-    "flags are read before the receive, not after": Mutant(Loop, "_turn", _turn_with_flags_first, SEEDS),
+    "flags are read before the receive, not after": Mutant(Loop, "_turn", _turn_with_flags_first, FLAGGED),
     "a drained VM is deleted before its slots answered": Mutant(
-        producer.fleet.reconcile, "_answered", _does_not_ask, SEEDS
+        producer.fleet.reconcile, "_answered", _does_not_ask, BUSY_FLAGGED
     ),
-    "the heartbeat is not joined": Mutant(Heartbeat, "join", lambda self: self._ended.set(), SEEDS),
+    "the heartbeat is not joined": Mutant(Heartbeat, "join", lambda self: self._ended.set(), SLOW_NETWORK),
 }
 
 

@@ -4,6 +4,7 @@ A request arrives after a while and is carried out at one moment, whatever has b
 answer takes another while, or never comes; then the client asks again, as the SDK does, and gives up in the end.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Generic, Literal, TypeVar
@@ -41,6 +42,8 @@ class Client:
     """Whether nothing gets through to or from its machine."""
     holds: set[str] = field(default_factory=set)
     """Messages that it received and has not given back, deleted or lost."""
+    uses: Counter[str] = field(default_factory=Counter)
+    """Message → how many requests by its pop receipt are under way: one at a time, for each changes the receipt."""
     since_s: float = 0.0
     """When the command that it carries out began."""
 

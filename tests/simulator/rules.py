@@ -2,22 +2,29 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from producer.fleet.look import ScaleSetState
 from tests.fakes.storage import MemoryBlobs
+from tests.simulator.known import (
+    NEVER,
+    Entry,
+    Key,
+    KnownManifest,
+    KnownMessage,
+    KnownSweep,
+    KnownSweeps,
+    covers,
+    named,
+)
 from tests.simulator.network import ATTEMPTS, LATE_S, TIMEOUT_S, Client
 from tests.simulator.trainer import digest_of
 from worker.contract import names
 from worker.contract.base import SCHEMA_VERSION, canonical_json, sha256_hex
 from worker.contract.manifest import TERMINAL
 
-NEVER: Final = float("-inf")
 LATEST_S: Final = 1.0 + LATE_S + ATTEMPTS * TIMEOUT_S
 """How old a count may be by which a VM leaves."""
-Key = tuple[str, str]
-"""Sweep and job."""
 
 
 class Machines(Protocol):
@@ -28,53 +35,6 @@ class Machines(Protocol):
 
     def all_names(self) -> Sequence[str]:
         """Return the names of all machines that live."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """Something that happened."""
-
-    at_s: float
-    who: str
-    what: str
-
-
-@dataclass
-class KnownManifest:
-    """A job's manifest as it stands."""
-
-    content: Mapping[str, Any]
-    nonce: str
-    epoch: int
-    status: str
-    step: int
-    named: Mapping[tuple[str, str], tuple[int, str]]
-    """(container, name) → length and SHA-256 of every blob that it names."""
-    written_s: float
-
-
-@dataclass
-class KnownMessage:
-    """A message of the queue of jobs."""
-
-    key: Key
-    """Empty where it is no job."""
-    sent_s: float
-    received_s: float = NEVER
-    deliveries: int = 0
-
-
-@dataclass
-class KnownSweep:
-    """When what excuses the deletion of a message was last so; inf: it is so now."""
-
-    planned: frozenset[str] = frozenset()
-    unplanned_s: dict[str, float] = field(default_factory=dict)
-    hold: Mapping[str, Any] | None = None
-    hold_since_s: float = 0.0
-    held_s: dict[str, float] = field(default_factory=dict)
-    no_plan_s: float = float("inf")
-    no_hold: bool = True
 
 
 class Rules:
@@ -100,7 +60,7 @@ class Rules:
         """VM → since when a flag of it stands."""
         self._terminal_s: dict[Key, float] = {}
         self._other_gone_s: dict[Key, float] = {}
-        self._sweeps: dict[str, KnownSweep] = {}
+        self._sweeps = KnownSweeps(now_s)
         self.done = 0
         self.visibility_timeout_s = 0.0
 
@@ -131,9 +91,9 @@ class Rules:
         if kind == "manifests":
             self._manifest_put(client, (sweep, job), json.loads(body))
         elif kind == "plan.json":
-            self._plan_put(sweep, json.loads(body))
+            self._sweeps.plan_put(sweep, json.loads(body))
         elif kind == "hold":
-            self._hold_put(sweep, json.loads(body))
+            self._sweeps.hold_put(sweep, json.loads(body))
         elif kind == "results":
             self._check_overwritten(client, container, name, body)
 
@@ -151,9 +111,9 @@ class Rules:
         elif kind == "manifests":
             self._forget_manifest(client, (sweep, job))
         elif kind == "plan.json":
-            self._plan_gone(sweep)
+            self._sweeps.plan_gone(sweep)
         elif kind == "hold":
-            self._hold_put(sweep, None)
+            self._sweeps.hold_put(sweep, None)
         elif kind == "results":
             self._check_unnamed(client, (sweep, job.partition("/")[0]), container, name)
 
@@ -171,7 +131,7 @@ class Rules:
             return
         if known.status == "done" and container == names.CHECKPOINTS:
             return
-        sweep = self._sweeps.get(key[0])
+        sweep = self._sweeps.known.get(key[0])
         if sweep is not None and sweep.no_plan_s == float("inf"):
             return
         self.breaks(client.name, f"deleted {name}, which the {known.status} manifest names")
@@ -186,7 +146,7 @@ class Rules:
             epoch=content["epoch"],
             status=content["status"],
             step=content["step"],
-            named=_named(content),
+            named=named(content),
             written_s=self._now_s(),
         )
         self.tell(
@@ -220,8 +180,8 @@ class Rules:
         for flag in (names.drain(vm), names.retire(vm)):
             if self._flags.get(flag, float("inf")) < message.received_s:
                 self.breaks(who, f"claimed {job} on a VM that was flagged before it received the message")
-        sweep = self._sweeps.get(key[0])
-        if sweep and _covers(sweep.hold, job) and sweep.hold_since_s < message.received_s:
+        sweep = self._sweeps.known.get(key[0])
+        if sweep and covers(sweep.hold, job) and sweep.hold_since_s < message.received_s:
             self.breaks(who, f"claimed {job}, which was on hold before the message was received")
 
     def _check_transition(
@@ -270,13 +230,14 @@ class Rules:
         found = self.blobs.get(names.SWEEPS, reference["name"])
         if found is None:
             return  # said already
-        expected = digest_of(canonical_json(after.content["job"]).decode())
-        if after.content["exact"] and json.loads(found.body)["state_digest"] != expected:
+        result = json.loads(found.body)
+        expected = digest_of(canonical_json(after.content["job"]).decode(), result["fingerprint"]["cpu"])
+        if after.content["exact"] and result["state_digest"] != expected:
             self.breaks(client.name, f"the result of {key[1]} differs from that of a straight run")
 
     def _forget_manifest(self, client: Client, key: Key) -> None:
         known = self.manifests.pop(key, None)
-        sweep = self._sweeps.get(key[0])
+        sweep = self._sweeps.known.get(key[0])
         if sweep is None or sweep.no_plan_s != float("inf"):
             self.breaks(client.name, f"deleted the manifest of {key[1]}, whose sweep is planned")
         if known is not None and self._terminal_s.get(key) == float("inf"):
@@ -284,41 +245,17 @@ class Rules:
 
     # ---- plans and holds -------------------------------------------------------------------------------------------
 
-    def _plan_put(self, name: str, plan: Mapping[str, Any]) -> None:
-        sweep = self._sweeps.setdefault(name, KnownSweep())
-        if plan["deleted"]:
-            sweep.no_plan_s = float("inf")
-            sweep.planned = frozenset()
-            return
-        planned = frozenset(job["id"] for job in plan["jobs"])
-        if sweep.no_plan_s == float("inf"):
-            sweep.no_plan_s = self._now_s()
-        for job in planned - sweep.planned:
-            sweep.unplanned_s[job] = self._now_s()
-        sweep.planned = planned
-
-    def _plan_gone(self, name: str) -> None:
-        sweep = self._sweeps.setdefault(name, KnownSweep())
-        sweep.no_plan_s, sweep.planned = float("inf"), frozenset()
-
-    def _hold_put(self, name: str, hold: Mapping[str, Any] | None) -> None:
-        sweep = self._sweeps.setdefault(name, KnownSweep())
-        if sweep.hold is not None:
-            for job in sweep.hold["jobs"] or [""]:
-                sweep.held_s[job] = self._now_s()
-        sweep.hold, sweep.hold_since_s = hold, self._now_s()
-
     def _excuse(self, key: Key, since_s: float) -> str:
         """Return what made the deletion of a message right at some time since then; empty where nothing did."""
         name, job = key
-        sweep = self._sweeps.get(name, KnownSweep())
+        sweep = self._sweeps.known.get(name, KnownSweep())
         if self._terminal_s.get(key, NEVER) >= since_s:
             return "it had ended"
         if sweep.no_plan_s >= since_s or sweep.unplanned_s.get(job, NEVER) >= since_s or job not in sweep.planned:
             return "no plan named it"
         if not job:
             return "it is no job"
-        if _covers(sweep.hold, job):
+        if covers(sweep.hold, job):
             return "it is on hold"
         if max(sweep.held_s.get("", NEVER), sweep.held_s.get(job, NEVER)) >= since_s:
             return "it was on hold"
@@ -406,7 +343,7 @@ class Rules:
     def left_to_do(self) -> list[str]:
         """Return the planned jobs that have not ended."""
         left = []
-        for name, sweep in self._sweeps.items():
+        for name, sweep in self._sweeps.known.items():
             for job in sorted(sweep.planned):
                 known = self.manifests.get((name, job))
                 if known is None or known.status not in TERMINAL:
@@ -418,19 +355,3 @@ class Rules:
         self.tell(who, f"· {event} {' '.join(f'{key}={value}' for key, value in fields.items())}")
         if event in {"checkpoint.corrupt", "checkpoint.lost"}:
             self.breaks(who, f"{event}, and nothing ever damaged a checkpoint")
-
-
-def _covers(hold: Mapping[str, Any] | None, job: str) -> bool:
-    return hold is not None and (not hold["jobs"] or job in hold["jobs"])
-
-
-def _named(content: Mapping[str, Any]) -> dict[tuple[str, str], tuple[int, str]]:
-    named = {}
-    for generation in content["generations"]:
-        for blob in (generation["state"], *generation["segments"]):
-            named[names.CHECKPOINTS, blob["name"]] = (blob["length"], blob["sha256"])
-    for part in ("result", "curve", "model", "policy"):
-        blob = content["outcome"].get(part)
-        if blob is not None:
-            named[names.SWEEPS, blob["name"]] = (blob["length"], blob["sha256"])
-    return named

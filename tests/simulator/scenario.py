@@ -109,6 +109,7 @@ WORKERS: Final = (
     "hang",
     "outage",
     "partition",
+    "flag",
     "show message",
     "duplicate message",
     "junk message",

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
+from zlib import crc32
 
 from tests.fakes.trainer import TinyRun
 from worker.contract.job import Job
@@ -47,9 +48,10 @@ class SimulatedRun(TinyRun):
     updates_per_step = 0
     """Adam's moments would make most of a state, and tell nothing that the chain does not."""
 
-    def __init__(self, job: Job, pace: Pace, sick_from: int | None) -> None:
+    def __init__(self, job: Job, pace: Pace, sick_from: int | None, cpu: str) -> None:
         super().__init__(job, lambda: None)
         self._time = pace
+        self._rounding = crc32(cpu.encode())
         self._sick_from = sick_from
         self._strides = 0
 
@@ -69,6 +71,7 @@ class SimulatedRun(TinyRun):
 
     def _advance(self) -> None:
         super()._advance()
+        self._value = (self._value + self._rounding) % 2**32  # another CPU, another result
         if self.step % STRIDE == 0:
             self._time.pause()
         if self._sick_from is not None and self.step >= self._sick_from:
@@ -88,11 +91,11 @@ class SimulatedRun(TinyRun):
 
 def trainers(pace: Pace, sick: Callable[[Job], int | None], fingerprint: str) -> Trainers:
     """Return trainers for one process. `sick`: the step from which a job's training raises; None: it is healthy."""
-    return Trainers(build=lambda job: SimulatedRun(job, pace, sick(job)), fingerprint={"cpu": fingerprint})
+    return Trainers(build=lambda job: SimulatedRun(job, pace, sick(job), fingerprint), fingerprint={"cpu": fingerprint})
 
 
 @lru_cache(maxsize=4096)
-def digest_of(job_json: str) -> str:
-    """Return the digest of a job trained without any interruption."""
-    run = SimulatedRun(Job.model_validate_json(job_json), Pace(lambda _: None, 0.0, lambda: False), None)
+def digest_of(job_json: str, cpu: str) -> str:
+    """Return the digest of a job trained on one CPU without any interruption."""
+    run = SimulatedRun(Job.model_validate_json(job_json), Pace(lambda _: None, 0.0, lambda: False), None, cpu)
     return run.train(lambda _: None, lambda: None).state_digest

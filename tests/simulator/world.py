@@ -13,12 +13,13 @@ from typing import Any, Final
 from tests.simulator import actors
 from tests.simulator.actors import COMMANDS, MAIN, Laptop, SimulatedWake
 from tests.simulator.cloud import Cloud
-from tests.simulator.machines import SEGFAULT, HistoryLogger, Machine, as_logger
+from tests.simulator.known import Entry
+from tests.simulator.machines import HistoryLogger, Machine, as_logger
+from tests.simulator.mishaps import Mishaps
 from tests.simulator.network import LATE_S, Client, Network
-from tests.simulator.rules import Entry, Rules
-from tests.simulator.scenario import Mishap, Scenario
+from tests.simulator.rules import Rules
+from tests.simulator.scenario import Scenario
 from tests.simulator.scheduler import Process, Scheduler, Thread
-from worker.contract.errors import CapacityRefused, SetChanged, Throttled
 from worker.contract.job import Job
 from worker.contract.log import Logger
 from worker.contract.settings import Durations
@@ -56,9 +57,6 @@ BUSY_S: Final = 25.0
 """Requests meet their fates for so long, or until all jobs have ended."""
 QUIET_S: Final = 2400.0
 """After the last mishap all must be done and gone within so long: the wake's rest, and what comes before and after."""
-NEWER: Final = '{"schema_version": 2}'
-MOST_WITNESSED: Final = 2
-"""Deaths that count against a job, in one run: with three in a row it would be poisoned by right."""
 
 
 @dataclass(frozen=True)
@@ -115,9 +113,7 @@ class World:
         self.laptops = [Laptop(self, "ada"), Laptop(self, "bob")]
         self._nonces = 0
         self._machines_made = 0
-        self._unborn = 0
-        self._newer: list[str] = []
-        self._witnessed = 0
+        self.mishaps = Mishaps(self)
         self.cloud.scale_set.booted = self._booted
         self.cloud.scale_set.killed = self._killed
 
@@ -190,7 +186,7 @@ class World:
         self.laptops[0].run("enqueue", actors.enqueue_command(self._plan(), self))
         self._set_up()
         for mishap in scenario.mishaps:
-            self.scheduler.at(began_s + mishap.at_s, partial(self._happens, mishap))
+            self.scheduler.at(began_s + mishap.at_s, partial(self.mishaps.happens, mishap))
         last_s = max((mishap.at_s for mishap in scenario.mishaps), default=0.0)
         restless_s = began_s + last_s + 1.0
 
@@ -236,8 +232,8 @@ class World:
         self.machines[name] = Machine(self, name, self.scenario.slots, fleet=False)
 
     def _booted(self, name: str) -> None:
-        if self._unborn:
-            self._unborn -= 1
+        if self.mishaps.unborn:
+            self.mishaps.unborn -= 1
             self.tell(name, "runs, and its software never comes up")
             return
         self.tell(name, "boots")
@@ -262,8 +258,8 @@ class World:
         self.cloud.scale_set.droughts = 0
         self.cloud.scale_set.faults.clear()
         self.cloud.scale_set.read_faults.clear()
-        self._unborn = 0
-        for message_id in self._newer:  # done by the newer release
+        self.mishaps.unborn = 0
+        for message_id in self.mishaps.newer:  # done by the newer release
             self.cloud.jobs.drop(message_id)
             self.rules.forget_message(message_id)
         for machine in self.machines.values():
@@ -310,22 +306,6 @@ class World:
             left += [f"{name} is there" for name in self.cloud.scale_set.names]
         return ", ".join(left)
 
-    # ---- what goes wrong -------------------------------------------------------------------------------------------
-
-    def _happens(self, mishap: Mishap) -> None:
-        self.tell("world", f"--- {mishap.what} (which {mishap.which}, {mishap.seconds} s)")
-        command = COMMANDS.get(mishap.what)
-        if command is not None:
-            laptop = self.laptops[mishap.which % 3 // 2]
-            laptop.run(mishap.what, command(self, mishap.which))
-        else:
-            getattr(self, "_" + mishap.what.replace(" ", "_"))(mishap.which, mishap.seconds)
-
-    def _some(self, which: int) -> Machine | None:
-        """Return a machine that lives."""
-        living = [machine for machine in self.machines.values() if machine.alive and not machine.dead_for_good]
-        return living[which % len(living)] if living else None
-
     def take_away(self, machine: Machine) -> None:
         """A machine goes, and where no scale set is in charge somebody puts another in its place."""
         if not machine.alive or self.closed:
@@ -338,181 +318,6 @@ class World:
         else:
             machine.die()
             self.scheduler.after(2.0, self._replace)
-
-    def _kill_slot(self, which: int, seconds: float) -> None:
-        machine = self._some(which)
-        slot = machine.some_slot(which) if machine else None
-        if slot:
-            slot.kill()
-
-    def _crash_slot(self, which: int, seconds: float) -> None:
-        machine = self._some(which)
-        slot = machine.some_slot(which) if machine else None
-        if slot and self._may_be_witnessed():
-            slot.kill(SEGFAULT)
-
-    def _may_be_witnessed(self) -> bool:
-        self._witnessed += 1
-        return self._witnessed <= MOST_WITNESSED
-
-    def _hang(self, which: int, seconds: float) -> None:
-        machine = self._some(which)
-        if machine and self._may_be_witnessed():
-            machine.hang(which)
-
-    def _stop_slot(self, which: int, seconds: float) -> None:
-        machine = self._some(which)
-        slot = machine.some_slot(which) if machine else None
-        if slot:
-            slot.terminate()
-
-    def _evict(self, which: int, seconds: float) -> None:
-        machine = self._some(which)
-        if machine:
-            self.take_away(machine)
-
-    def _evict_with_notice(self, which: int, seconds: float) -> None:
-        machine = self._some(which)
-        if machine:
-            self._announce(machine)
-
-    def _announce(self, machine: Machine) -> None:
-        event = {
-            "EventId": f"e-{machine.name}",
-            "EventType": "Preempt",
-            "ResourceType": "VirtualMachine",
-            "Resources": [machine.name],
-            "EventStatus": "Scheduled",
-            "NotBefore": "soon",
-        }
-        machine.own_event = event
-        for other in self.machines.values():
-            if other is not machine:
-                other.foreign_events.append(event)
-
-        self.scheduler.after(1.0 + 30 / SCALE, lambda: self.take_away(machine) if machine.alive else None)
-
-    def _evict_all(self, which: int, seconds: float) -> None:
-        for machine in list(self.machines.values()):
-            if machine.alive and machine.name != "competitor":
-                self.take_away(machine)
-
-    def _evict_all_with_notice(self, which: int, seconds: float) -> None:
-        for machine in list(self.machines.values()):
-            if machine.alive and machine.name != "competitor":
-                self._announce(machine)
-
-    def _evict_at_boot(self, which: int, seconds: float) -> None:
-        names = [name for name in self.cloud.scale_set.names if name not in self.machines]
-        if names:
-            self.cloud.scale_set.evict(names[which % len(names)])
-
-    def _foreign_event(self, which: int, seconds: float) -> None:
-        for machine in self.machines.values():
-            machine.foreign_events.append(
-                {"EventId": "x", "EventType": "Terminate", "Resources": ["another_vm"], "NotBefore": ""}
-            )
-
-    def _freeze(self, which: int, seconds: float) -> None:
-        machine = self._some(which)
-        if machine:
-            machine.freeze(seconds)
-
-    def _pause_slot(self, which: int, seconds: float) -> None:
-        machine = self._some(which)
-        if machine:
-            machine.pause_slot(which, seconds)
-
-    def _partition(self, which: int, seconds: float) -> None:
-        machine = self._some(which)
-        if machine:
-            machine.cut_off(seconds)
-
-    def _outage(self, which: int, seconds: float) -> None:
-        if which % 3 != 1:
-            self.network.outage("blobs", seconds)
-        if which % 3 != 2:
-            self.network.outage("queue", seconds)
-
-    def _arm_outage(self, which: int, seconds: float) -> None:
-        self.network.outage("arm", seconds)
-
-    def _show_message(self, which: int, seconds: float) -> None:
-        """A message comes back before its time: a queue delivers at least once."""
-        hidden = [entry for entry in self.cloud.jobs._entries.values() if entry.visible_s > self.now_s]
-        if hidden:
-            entry = hidden[which % len(hidden)]
-            self.cloud.jobs.show(entry.id)
-            self.tell("world", f"{entry.id} is visible")
-
-    def _duplicate_message(self, which: int, seconds: float) -> None:
-        entries = list(self.cloud.jobs._entries.values())
-        if entries:
-            text = entries[which % len(entries)].text
-            if text != NEWER:  # there is one at a time, so that it can be taken away
-                self._send(text)
-
-    def _junk_message(self, which: int, seconds: float) -> None:
-        """What was never a job."""
-        self._send("{" if which % 2 else '{"schema_version": 1}')
-
-    def _newer_message(self, which: int, seconds: float) -> None:
-        """A job of a release that is yet to come to these VMs."""
-        self._newer.append(self._send(NEWER))
-
-    def _send(self, text: str) -> str:
-        receipt = self.cloud.jobs.send(text)
-        self.rules.message_sent(self._nobody(), receipt.message_id, text)
-        return receipt.message_id
-
-    def _other_cpu(self, which: int, seconds: float) -> None:
-        """VMs that boot from now on compute otherwise: a resume there is not bit-exact."""
-        self.fingerprint = f"cpu {which}"
-
-    def _nobody(self) -> Client:
-        return Client("world", "laptop", self.processes[0], lambda: None)
-
-    def _power_off(self, which: int, seconds: float) -> None:
-        machine = self._some(which)
-        if machine and machine.name in self.cloud.scale_set.names:
-            self.cloud.scale_set.break_down(machine.name)
-
-    def _dead_for_good(self, which: int, seconds: float) -> None:
-        machine = self._some(which)
-        if machine and machine.name in self.cloud.scale_set.names:
-            machine.dead_for_good = True
-            machine.freeze(1e9)
-
-    def _no_boot(self, which: int, seconds: float) -> None:
-        self._unborn += 1
-
-    def _allocation_fails(self, which: int, seconds: float) -> None:
-        self.cloud.scale_set.droughts += 1 + which % 3
-
-    def _quota(self, which: int, seconds: float) -> None:
-        self.cloud.scale_set.faults += [CapacityRefused("409 SkuNotAvailable")] * (1 + which % 3)
-
-    def _throttle(self, which: int, seconds: float) -> None:
-        faults = self.cloud.scale_set.read_faults if which % 2 else self.cloud.scale_set.faults
-        faults.append(Throttled("429", min(seconds, 25.0)))
-
-    def _conflict(self, which: int, seconds: float) -> None:
-        self.cloud.scale_set.faults += [SetChanged("409")] * (1 + which % 3)
-
-    def _new_release(self, which: int, seconds: float) -> None:
-        self.release = f"r{int(self.release[1:]) + 1}"
-
-    def _kill_laptop(self, which: int, seconds: float) -> None:
-        self.laptops[which % 2].kill()
-
-    def _close_lid(self, which: int, seconds: float) -> None:
-        self.laptops[which % 2].close_lid(seconds)
-
-    def _watch(self, which: int, seconds: float) -> None:
-        self.laptops[which % 2].run("scale --watch", actors.watch_command(self))
-
-    def _close_watch(self, which: int, seconds: float) -> None:
-        self.laptops[which % 2].kill()
 
     def all_names(self) -> Sequence[str]:
         """See `rules.Machines`."""

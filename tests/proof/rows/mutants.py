@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from tests.proof.mutants import MUTANTS, Fate, kill_all
+from tests.proof.broken_lines import MUTANTS
+from tests.proof.mutants import Fate, kill_all
 from tests.proof.row import Found, Row, Size, Tell
 
 TRIED: Final = {"small": 1, "full": len(MUTANTS)}
