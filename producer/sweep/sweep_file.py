@@ -145,22 +145,28 @@ def parse_sweep_file(document: Document) -> SweepFile:
 
 def _structural(document: Document, details: ErrorDetails) -> Problem:
     path = _file_path(details["loc"])
-    key = ".".join(part for part in path if isinstance(part, str))
     if details["type"] == "missing":
-        return Problem(path, f"this key is missing; it must be {_WORDS[key]}")
+        return Problem(path, f"this key is missing; it must be {_WORDS[_key(path)]}")
     if details["type"] == "extra_forbidden":
         return Problem(path, _unknown(path))
     if details["type"] in {"union_tag_invalid", "union_tag_not_found"}:
-        path, key = (*path, "method"), "search.method"
-    while key not in _WORDS or isinstance(path[-1], int):
+        path = (*path, "method")
+    while _key(path) not in _WORDS or isinstance(path[-1], int):
         path = path[:-1]
-        key = ".".join(part for part in path if isinstance(part, str))
     value: Any = document.content
-    for part in path:
-        value = value.get(part) if isinstance(value, dict) else value[part]
+    for depth, part in enumerate(path):
+        if not isinstance(value, dict):  # env: ID, which stands for {id: ID}
+            path = path[:depth]
+            break
+        value = value.get(part)
+    allowed = _WORDS[_key(path)]
     if value in ([], {}):
-        return Problem(path, f"is empty; it must be {_WORDS[key]}")
-    return Problem(path, f"{shown(value)} is not allowed; it must be {_WORDS[key]}")
+        return Problem(path, f"is empty; it must be {allowed}")
+    return Problem(path, f"{shown(value)} is not allowed; it must be {allowed}")
+
+
+def _key(path: KeyPath) -> str:
+    return ".".join(part for part in path if isinstance(part, str))
 
 
 def _file_path(loc: tuple[int | str, ...]) -> KeyPath:

@@ -104,6 +104,12 @@ def test_whole_numbers_need_not_say_so() -> None:
         (top(budget_usd="0"), "budget_usd: 0 is not allowed; it must be a number of dollars above 0"),
         (top(budget_usd=".inf"), "budget_usd: .inf is not allowed: numbers are finite here"),
         (top(env="[a]"), 'env: ["a"] is not allowed; it must be the id of a gymnasium environment'),
+        (
+            top(env="Lunar Lander"),
+            's.yaml, line 2: env: "Lunar Lander" is not allowed; it must be the id of a gymnasium',
+        ),
+        (top(env="''"), 's.yaml, line 2: env: "" is not allowed; it must be the id of a gymnasium environment, or'),
+        (top(env="{id: Lunar Lander}"), 'env.id: "Lunar Lander" is not allowed; it must be the id of a gymnasium'),
         (top(env="{kwargs: {a: 1}}"), "env.id: this key is missing"),
         (top(env="{id: Pendulum-v1, kwarg: {}}"), "env.kwarg: unknown key; did you mean kwargs?"),
         (top(env="{id: Pendulum-v1, kwargs: {g: 50}}"), "env.kwargs.g: 50 is not a number from 0.1 to 20"),
