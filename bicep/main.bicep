@@ -32,6 +32,7 @@ param prefix string = 'tranq'
 param vms sizing = {
   sizes: ['Standard_F8als_v6']
   slotsPerInstance: 8
+  diskController: 'NVMe'
 }
 
 @description('How the VMs are bought. Default: spot, at any price up to the regular one.')

@@ -10,5 +10,5 @@ param imageVersion = readEnvironmentVariable('TRANQUILITY_IMAGE_VERSION')
 
 // What you may want to change; main.bicep describes all of it, and bicep/snapshots/ has examples.
 param maxInstances = 10
-param vms = { sizes: ['Standard_F8als_v6'], slotsPerInstance: 8 }
+param vms = { sizes: ['Standard_F8als_v6'], slotsPerInstance: 8, diskController: 'NVMe' }
 param price = { priority: 'spot' }

@@ -170,9 +170,21 @@ def install(release: Release, folder: Path, run: Run) -> Path:
     pip = [str(environment / "bin" / "python"), str(folder / release.pip / "pip"), "install"]
     offline = ["--no-index", "--require-hashes", "--only-binary=:all:", "--no-cache-dir", "--disable-pip-version-check"]
     wheels = ["--find-links", str((folder / release.pip).parent), "--requirement", str(folder / release.requirements)]
-    run([*pip, *offline, *wheels])
+    run([*pip, "--no-compile", *offline, *wheels])
+    byte_compile(environment, run)
     done.touch()
     return environment
+
+
+def byte_compile(environment: Path, run: Run) -> None:
+    """Compile what was installed, on all cores: pip does it on one, and a worker may write nothing beside its code.
+
+    Wheels also hold files that no Python takes, such as templates: pip passes them over, too.
+    """
+    try:
+        run([str(environment / "bin" / "python"), "-m", "compileall", "-q", "-j", "0", str(environment / "lib")])
+    except subprocess.CalledProcessError as error:
+        log(f"some of it is not compiled: {error}")
 
 
 def physical_cores(topology: Path) -> tuple[int, ...]:

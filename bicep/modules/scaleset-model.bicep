@@ -97,6 +97,7 @@ resource set 'Microsoft.Compute/virtualMachineScaleSets@2025-04-01' = {
       }
       diagnosticsProfile: { bootDiagnostics: { enabled: true } }
       storageProfile: {
+        diskControllerType: vms.?diskController // of a size that knows NVMe alone, some clients saw Azure take SCSI
         imageReference: {
           publisher: 'Canonical'
           offer: 'ubuntu-24_04-lts'

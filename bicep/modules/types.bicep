@@ -14,6 +14,9 @@ type sizing = {
   @maxValue(256)
   slotsPerInstance: int
 
+  @description('How disks are attached. Sizes of version 6 and later know NVMe alone, older ones SCSI. Default: what Azure takes for the size.')
+  diskController: ('NVMe' | 'SCSI')?
+
   @description('Local disk that holds the operating system, for a size that has one. Azure refuses it together with an instance mix.')
   ephemeral: ('NvmeDisk' | 'ResourceDisk' | 'CacheDisk')?
 }

@@ -5,4 +5,4 @@ extends 'base.bicepparam'
 param capacity = 0
 param wakeEnabled = false
 param price = { priority: 'regular' }
-param vms = { sizes: ['Standard_D8ads_v6'], slotsPerInstance: 4, ephemeral: 'NvmeDisk' }
+param vms = { sizes: ['Standard_D8ads_v6'], slotsPerInstance: 4, diskController: 'NVMe', ephemeral: 'NvmeDisk' }

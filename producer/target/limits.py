@@ -51,6 +51,11 @@ class Size:
         """Return the physical cores, each of which runs one worker."""
         return max(1, self.vcpus // self.vcpus_per_core)
 
+    @property
+    def controllers(self) -> frozenset[str]:
+        """Return how its disks can be attached, `NVMe` or `SCSI` or both. Older sizes say nothing, and know SCSI."""
+        return frozenset(one.strip() for one in self.traits.get("DiskControllerTypes", "SCSI").split(","))
+
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> "Size":
         """Read one entry of `az vm list-skus --all`."""

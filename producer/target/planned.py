@@ -173,6 +173,11 @@ def _sizes(
     for name in names:
         if name not in survey.sizes:
             yield f"{survey.location} has no VM size {name}: az vm list-sizes --location {survey.location}"
+    if sizes and not _controllers(sizes):
+        yield (
+            f"{', '.join(size.name for size in sizes)} cannot be mixed: some attach disks by NVMe "
+            "alone, others by SCSI alone."
+        )
     ephemeral = (kept.get("vms") or {}).get("ephemeral")
     for size in sizes:
         yield from size_troubles(size, spot=spot, ephemeral=ephemeral)
@@ -219,8 +224,15 @@ def _vms(wishes: Wishes, kept: Mapping[str, Any], names: Sequence[str], sizes: S
     before = kept.get("vms") or {}
     same = tuple(before.get("sizes") or ()) == tuple(names)
     slots = wishes.slots or (before.get("slotsPerInstance") if same else None) or min(size.cores for size in sizes)
-    local = {"ephemeral": before["ephemeral"]} if same and before.get("ephemeral") else {}
-    return {"sizes": list(names), "slotsPerInstance": slots, **local}
+    kept_too = {name: before[name] for name in ("ephemeral", "diskController") if same and before.get(name)}
+    # Said, where there is no choice: left to itself, Azure was seen to take SCSI (machine-controller#1980).
+    needed = {"diskController": "NVMe"} if _controllers(sizes) == {"NVMe"} else {}
+    return {"sizes": list(names), "slotsPerInstance": slots, **needed, **kept_too}
+
+
+def _controllers(sizes: Sequence[Size]) -> frozenset[str]:
+    """Return how the disks of all these sizes can be attached."""
+    return frozenset.intersection(*(size.controllers for size in sizes))
 
 
 def _way(wishes: Wishes, kept: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -163,6 +163,22 @@ def test_a_bare_machine_runs_the_published_release(machine: Machine, publisher: 
     assert target == {**azure.target(), "release": release_id}
 
 
+def test_all_that_was_installed_is_compiled_but_what_no_python_takes(machine: Machine, publisher: Publisher) -> None:
+    """A worker may write nothing beside its code: what is not compiled by then is compiled at every start."""
+    publisher.publish()
+    machine.installs = True
+    machine.boot()
+    (tiny,) = machine.paths.current.glob("venv/lib/python*/site-packages/tiny.py")
+    (compiled,) = tiny.parent.glob("__pycache__/tiny.*.pyc")
+    compiled.unlink()
+    tiny.with_name("template.py").write_text("{{ no Python }}")
+    environment = machine.paths.current / "venv"
+    with pytest.raises(subprocess.CalledProcessError):
+        machine.run([str(environment / "bin" / "python"), "-m", "compileall", "-q", str(tiny.with_name("template.py"))])
+    machine.bootstrap.byte_compile(environment, machine.run)
+    assert compiled.exists()
+
+
 def test_the_first_thing_is_a_pulse_and_there_is_one_a_boot(machine: Machine, publisher: Publisher, azure: Any) -> None:
     with pytest.raises(machine.bootstrap.AzureError, match=r"releases/current\.json: HTTP 404"):
         machine.boot()
@@ -214,7 +230,7 @@ def test_an_installation_that_broke_off_begins_again(machine: Machine, publisher
     (environment / "leftover").touch()
     machine.boot()
     assert not (environment / "leftover").exists()
-    assert ["-m venv" in command for command in machine.ran] == [True, False]
+    assert ["-m venv" in command for command in machine.ran] == [True, False, False]
 
 
 def test_the_next_release_takes_the_place_of_the_last(machine: Machine, publisher: Publisher) -> None:

@@ -225,6 +225,15 @@ def test_whatever_a_vm_was_made_of_goes_with_it() -> None:
         assert address is None or address["properties"]["deleteOption"] == "Delete"
 
 
+def test_how_disks_are_attached_is_said_for_sizes_that_know_one_way() -> None:
+    """Left to itself, Azure was seen to take SCSI for them (kubermatic/machine-controller#1980)."""
+    assert {name: profile(name)["storageProfile"]["diskControllerType"] for name in ("first", "mix", "no-wake")} == {
+        "first": "NVMe",
+        "mix": "NVMe",
+        "no-wake": "NVMe",
+    }
+
+
 def test_a_vm_is_entered_with_a_key_runs_a_pinned_image_and_leaves_a_boot_log() -> None:
     linux = profile("first")["osProfile"]["linuxConfiguration"]
     assert linux["disablePasswordAuthentication"] is True

@@ -38,6 +38,7 @@ def size(name: str = "Standard_F8als_v6", *, restricted: str = "", **traits: str
         "HyperVGenerations": "V2",
         "AcceleratedNetworkingEnabled": "True",
         "EphemeralOSDiskSupported": "False",
+        "DiskControllerTypes": "NVMe",
     }
     location = {"type": "Location", "reasonCode": restricted, "values": ["westeurope"]}
     zone = {"type": "Zone", "reasonCode": "NotAvailableForSubscription", "values": ["westeurope"]}

@@ -33,6 +33,7 @@ TYPES: Final[Mapping[str, str]] = {
     "eviction": "Deallocate|Delete",
     "option": "Delete|Detach",
     "caching": "None|ReadOnly|ReadWrite",
+    "controller": "SCSI|NVMe",
     "url": r"https://\S+",
 }
 
@@ -50,6 +51,7 @@ STATUSES: Final[Fields] = {
     "statuses[].time": "time?",
 }
 _DISK: Final[Fields] = {
+    "diskControllerType": "controller?",
     "imageReference.publisher": "string",
     "imageReference.offer": "string",
     "imageReference.sku": "string",

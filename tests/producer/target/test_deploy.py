@@ -64,7 +64,7 @@ def test_a_first_deployment_takes_the_defaults_and_asks_for_its_group(cloud: Clo
     assert found.make_group
     assert not found.notes
     given = dict(found.parameters)
-    assert given.pop("vms") == {"sizes": ["Standard_F8als_v6"], "slotsPerInstance": 8}
+    assert given.pop("vms") == {"sizes": ["Standard_F8als_v6"], "slotsPerInstance": 8, "diskController": "NVMe"}
     assert given == {
         "location": "westeurope",
         "prefix": "tranq",
@@ -145,7 +145,7 @@ def test_what_is_not_named_stays_as_it_was_deployed(cloud: Cloud) -> None:
     cloud.group()
     before = {
         "prefix": "tranq",
-        "vms": {"sizes": ["Standard_F8als_v6"], "slotsPerInstance": 4},
+        "vms": {"sizes": ["Standard_F8als_v6"], "slotsPerInstance": 4, "diskController": "NVMe"},
         "price": {"priority": "spot", "maxPrice": "0.12"},
         "maxInstances": 5,
         "way": {"mode": "natGateway"},
@@ -173,6 +173,25 @@ def test_what_is_not_named_stays_as_it_was_deployed(cloud: Cloud) -> None:
     other = planned(wish(sizes=("Standard_F8als_v6",), maximum=7, nat_gateway=False, wake=True), location="")
     assert (other.parameters["maxInstances"], other.parameters["way"]["mode"]) == (7, "instanceAddress")
     assert other.parameters["wakeEnabled"] is True
+
+
+@pytest.mark.parametrize(
+    ("known", "sent"), [("NVMe", {"diskController": "NVMe"}), ("SCSI, NVMe", {}), ("NVMe,SCSI", {}), ("SCSI", {})]
+)
+def test_how_disks_are_attached_is_said_where_a_size_leaves_no_choice(
+    cloud: Cloud, known: str, sent: dict[str, str]
+) -> None:
+    cloud.az.answer("list-skus", json=[size(DiskControllerTypes=known)])
+    assert planned().parameters["vms"] == {"sizes": ["Standard_F8als_v6"], "slotsPerInstance": 8, **sent}
+
+
+def test_sizes_that_attach_disks_in_different_ways_cannot_be_mixed(cloud: Cloud) -> None:
+    old = size("Standard_F8s_v2")
+    old = {**old, "capabilities": [one for one in old["capabilities"] if one["name"] != "DiskControllerTypes"]}
+    cloud.az.answer("list-skus", json=[size(), old])
+    assert planned(wish(sizes=("Standard_F8s_v2",))).parameters["vms"].get("diskController") is None
+    with pytest.raises(InputError, match="Standard_F8als_v6, Standard_F8s_v2 cannot be mixed"):
+        planned(wish(sizes=("Standard_F8als_v6", "Standard_F8s_v2")))
 
 
 @pytest.mark.parametrize(("capacity", "vms"), [(2, ["tranq-set_1"]), (0, ["tranq-set_1"]), (1, [])])
