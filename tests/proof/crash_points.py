@@ -15,6 +15,7 @@ from producer.sweep.hold import cancel
 from producer.sweep.lifecycle import delete, retry
 from tests.fakes.producing import Gate, Killed, kill
 from tests.fakes.trainer import TinyRun, tiny_job
+from tests.proof.drain_points import MENDS, drain, new_ground
 from tests.proof.steady import Ground, work
 from worker.contract import names
 from worker.contract.errors import BadConfiguration, InputError
@@ -211,5 +212,6 @@ SCENARIOS = {
         _all_done(_again(lambda session: retry(session, SWEEP)), (1, 2, 2)),
     ),
     "cancel": Scenario(_enqueued, lambda ground, gate: cancel(ground.session(gate), SWEEP), _all_cancelled),
+    **{name: Scenario(new_ground, drain, mend, ()) for name, mend in MENDS.items()},
     "delete": Scenario(_ended, lambda ground, gate: delete(ground.session(gate), SWEEP), _is_gone),
 }

@@ -99,6 +99,12 @@ class Herd:
             answer = self._ask({"produce": command, "target": target.model_dump(mode="json"), "at": at, "after": after})
         return None if answer["died"] else int(answer["requests"])
 
+    def serve(self, scenario: str, target: Target, at: int = 0, *, after: bool = False) -> int | None:
+        """Run a worker until nothing is left, that dies at its n-th request; return as `produce` does."""
+        with self._one_at_a_time:
+            answer = self._ask({"serve": scenario, "target": target.model_dump(mode="json"), "at": at, "after": after})
+        return None if answer["died"] else int(answer["requests"])
+
     def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
         assert self._parent.stdin is not None
         assert self._parent.stdout is not None
@@ -142,7 +148,9 @@ def _answer(question: dict[str, Any], told: dict[str, Any], folder: Path, alive:
         alive.remove(question["reap"])
         return {}
     if "produce" in question:
-        return _answer_producer(question, told, folder)
+        return _until_it_dies(lambda report: _produce(question, told, report), folder / "produced")
+    if "serve" in question:
+        return _until_it_dies(lambda report: _serve(question, told, report), folder / "served")
     report = folder / "straight.txt"
     pid = _fork(folder / "straight.log", lambda: _train(decode(question["straight"]), report))
     _, status = os.waitpid(pid, 0)
@@ -151,14 +159,15 @@ def _answer(question: dict[str, Any], told: dict[str, Any], folder: Path, alive:
     return {"digest": report.read_text()}
 
 
-def _answer_producer(question: dict[str, Any], told: dict[str, Any], folder: Path) -> dict[str, Any]:
-    report = folder / "produced.txt"
-    pid = _fork(folder / "produce.log", lambda: _produce(question, told, report))
+def _until_it_dies(work: Callable[[Path], int], place: Path) -> dict[str, Any]:
+    """Wait for what kills itself at one of its requests, and reports how many there were if it does not."""
+    report, log = place.with_suffix(".txt"), place.with_suffix(".log")
+    pid = _fork(log, lambda: work(report))
     _, status = os.waitpid(pid, 0)
     if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
         return {"died": True}
     if status != 0:
-        raise SystemExit(f"a producer ended with status {status}: see {folder}/produce.log")
+        raise SystemExit(f"it ended with status {status}: see {log}")
     return {"died": False, "requests": int(report.read_text())}
 
 
@@ -190,22 +199,31 @@ def _work(told: dict[str, Any], target: Target, durations: Durations, folder: Pa
     runtime_directory = folder / vm
     runtime_directory.mkdir()
     os.environ["RUNTIME_DIRECTORY"] = str(runtime_directory)
-    authority = TokenAuthority(KEY.encode(), lambda: datetime.now(UTC))
-    identity = DirectCredential(authority, Identity(**told["identity"]))
     settings = WorkerSettings(target=Path(), vm=vm, durations=durations)
     runtime = RealRuntime()
-    slot = assemble(settings, target, identity, 0, runtime, StopRequest(runtime))
+    slot = assemble(settings, target, _identity(told), 0, runtime, StopRequest(runtime))
     return run_assembled(slot, Supervisor(slot.log, {}), booted_s=0.0)
 
 
 def _produce(question: dict[str, Any], told: dict[str, Any], report: Path) -> int:
     from tests.proof.producer_process import produce
 
-    authority = TokenAuthority(KEY.encode(), lambda: datetime.now(UTC))
-    identity = DirectCredential(authority, Identity(**told["identity"]))
     target = Target.model_validate(question["target"])
-    report.write_text(str(produce(question["produce"], target, identity, question["at"], question["after"])))
+    report.write_text(str(produce(question["produce"], target, _identity(told), question["at"], question["after"])))
     return 0
+
+
+def _serve(question: dict[str, Any], told: dict[str, Any], report: Path) -> int:
+    from tests.proof.worker_process import serve
+
+    target = Target.model_validate(question["target"])
+    report.write_text(str(serve(question["serve"], target, _identity(told), question["at"], question["after"])))
+    return 0
+
+
+def _identity(told: dict[str, Any]) -> DirectCredential:
+    authority = TokenAuthority(KEY.encode(), lambda: datetime.now(UTC))
+    return DirectCredential(authority, Identity(**told["identity"]))
 
 
 def _train(job: Job, report: Path) -> int:
