@@ -85,7 +85,7 @@ def evict(
 
     session = open_session()
     if session.target.kind != "local":
-        raise InputError("The target of this folder is on Azure. There: az vmss simulate-eviction --help")
+        raise InputError("The target of this folder is on Azure. There: az vm simulate-eviction --help")
     # Reports outlive their VMs: which of these still runs, the emulator knows.
     busy = sorted({seen.report.vm for seen in session.control.slots() if seen.report.state == "busy"})
     name = ask(session.target, azure.credential(session.target), instance, notice=notice, preferred=busy)
