@@ -25,7 +25,9 @@ from worker.contract.plan import Plan
 
 SHOWN_SETS = 10
 EVICT_AT = 0.3
-"""Share of the steps after which `--evict` takes an instance away: late enough for a commit to be there."""
+"""Share of the steps after which `--evict` takes an instance away whose job has a commit to go on from."""
+EVICT_ANY_AT = 0.5
+"""Share after which it takes any that trains: the jobs are shorter than a commit's interval. The notice makes one."""
 
 
 def run_locally(path: Path, options: LocalOptions, out: Path, console: Console, *, evict: bool) -> int:
@@ -54,6 +56,8 @@ def _run(
         last = watch(watcher, console, session.runtime, fleet.failed, every_s=1.0, until=until)
         if fleet.problem:
             raise EmulatorError(fleet.problem)
+    if until.missed:
+        console.print(until.missed)
     return _conclude(session, plan.sweep, last, out, console)
 
 
@@ -63,22 +67,44 @@ class Director:
 
     fleet: LocalFleet
     evict: bool
+    """Whether an instance is still to be evicted."""
+    _trained: frozenset[str] = frozenset()
+    """The jobs that trained at the look before."""
 
     def __call__(self, view: View) -> bool:
         """Look at a moment, act, and return whether it is the last."""
-        made, total = view.sweep.steps
-        if self.evict and made >= EVICT_AT * total:
-            busy = [
-                slot.seen.report.vm
-                for slot in view.fleet.slots
-                if slot.alive and slot.seen.report.state == "busy" and slot.seen.report.commits
-            ]
-            if busy:
-                with contextlib.suppress(Refused):  # it went since it reported: the next look finds another
-                    self.fleet.evict(busy[0])
-                    self.evict = False
+        vm = self._whom(view) if self.evict else None
+        if vm:
+            with contextlib.suppress(Refused):  # it went since it reported: the next look finds another
+                self.fleet.evict(vm)
+                self.evict = False
         scale_set = view.fleet.set
         return view.sweep.finished and scale_set is not None and not scale_set.capacity and not scale_set.instances
+
+    @property
+    def missed(self) -> str:
+        """Return what to say at the end where an eviction was asked for and did not come; else nothing."""
+        if not self.evict:
+            return ""
+        return (
+            "No instance was evicted: the jobs ended first. More timesteps would give it time, and so would a smaller "
+            "--time-scale, with which jobs commit more often."
+        )
+
+    def _whom(self, view: View) -> str | None:
+        """Return the VM to evict now, if any: of those that may go the one whose job has the most steps before it."""
+        made, total = view.sweep.steps
+        vms = {
+            slot.name: slot.seen.report.vm
+            for slot in view.fleet.slots
+            if slot.alive and slot.seen.report.state == "busy"
+        }
+        training = [job for job in view.sweep.alive if job.worker in vms]
+        before, self._trained = self._trained, frozenset(job.id for job in training)
+        candidates = [job for job in training if job.step] if made >= EVICT_AT * total else []
+        if not candidates and made >= EVICT_ANY_AT * total:
+            candidates = [job for job in training if job.id in before]
+        return vms[min(candidates, key=lambda job: job.shown_step).worker] if candidates else None
 
 
 def _conclude(session: Session, sweep: str, last: View, out: Path, console: Console) -> int:
