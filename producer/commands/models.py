@@ -12,8 +12,8 @@ from producer.results.flown import read_policy, which_run
 from producer.session import open_session
 from producer.sweep.environment import WORKER, worker_environment, worker_is_installed
 from producer.sweep.planning import plan_file
-from worker.contract.errors import InputError
-from worker.contract.job import decode
+from worker.contract.errors import InputError, MessageRejected, NewerSchema
+from worker.contract.job import Job, decode
 from worker.contract.result import POLICY
 
 FILES = {".zip", ".safetensors"}
@@ -35,7 +35,7 @@ def train(
 ) -> None:
     """Train one job in this process: no queue, no storage; the same trainer and the same result as from the fleet."""
     if source.suffix == ".json":
-        wanted = decode(_text(source))
+        wanted = read_job(source)
     else:
         plan = plan_file(source).plan
         if job >= len(plan.jobs):
@@ -101,6 +101,14 @@ def run_worker(*arguments: str) -> None:
     if done.returncode:
         sys.stderr.flush()
         raise typer.Exit(done.returncode if done.returncode in {1, 2} else 1)
+
+
+def read_job(file: Path) -> Job:
+    """Return the job in a file. Raises InputError."""
+    try:
+        return decode(_text(file))
+    except (MessageRejected, NewerSchema) as error:
+        raise InputError(f"{file}: {error.detail}") from error
 
 
 def _text(path: Path) -> str:

@@ -70,3 +70,21 @@ def test_a_job_file_that_cannot_be_read_is_named_with_what_is_wrong(tmp_path: Pa
     assert error.detail == f"{missing} cannot be read: No such file or directory."
     missing.write_bytes(b"{\xff")
     assert f"{missing} is not UTF-8 text (byte 1)" in str(call("train", str(missing)).exception)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ('{"sweep": "lunar"}', "It is not a job: id: Field required."),
+        ('{"sweep": ', "It is not JSON: "),
+        ('{"schema_version": 99}', "Its schema is 99, this release knows up to "),
+    ],
+)
+def test_a_job_file_that_holds_no_job_of_this_release_is_wrong_input_and_named(
+    content: str, words: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "job.json"
+    file.write_text(content)
+    error = call("train", str(file)).exception
+    assert isinstance(error, InputError)
+    assert str(error).startswith(f"{file}: {words}")
