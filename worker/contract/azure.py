@@ -59,6 +59,10 @@ def time_to_send(length: int) -> dict[str, Any]:
     return {name: max(PATIENCE[name], seconds) for name in ("connection_timeout", "read_timeout")}
 
 
+CLI_PATIENCE_S = 60
+"""The Azure CLI is a large program, and a laptop may be busy or its disk slow."""
+
+
 class ObservedTransport(RequestsTransport):  # type: ignore[misc]  # azure-core loads it by __getattr__: Any to mypy
     """Calls back for every request that has come back, failed or not: an outage must not look like a hang.
 
@@ -92,7 +96,7 @@ def credential(target: Target) -> TokenCredential:
         return ManagedIdentityCredential(identity_config=identity, transport=_transport(target))
     if os.environ.get("AZURE_TOKEN_CREDENTIALS"):
         return SignedIn(DefaultAzureCredential())
-    cli = AzureCliCredential(subscription=target.subscription_id)
+    cli = AzureCliCredential(subscription=target.subscription_id, process_timeout=CLI_PATIENCE_S)
     return SignedIn(ChainedTokenCredential(cli, DefaultAzureCredential(exclude_cli_credential=True)))
 
 
