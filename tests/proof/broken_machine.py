@@ -1,10 +1,10 @@
-"""Row 3: Azurite is restarted while workers use it, and a worker's disk is full."""
+"""Row 3: Azurite is restarted while workers use it, its disk is full for a while, and a worker's for good."""
 
 import contextlib
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,9 +22,9 @@ from worker.contract.runtime import RealRuntime
 from worker.contract.settings import Durations
 from worker.slot import Trainers
 
-SWEEP: Final = "restarts"
+SWEEP: Final = "troubled"
 STEP_S: Final = 0.03
-STEPS: Final = 40
+STEPS: Final = 120
 # The SDK waits up to 3.5 s before it asks again.
 DURATIONS: Final = Durations().model_copy(
     update={
@@ -40,11 +40,47 @@ DURATIONS: Final = Durations().model_copy(
 )
 
 
+Trouble = Callable[[Azurite, Account, Heard], None]
+"""Brings an Azurite into trouble while workers use it, and out of it again."""
+
+
 def restart_under_load(stage: Stage, restarts: int, away_s: float) -> list[str]:
     """Stop and start an Azurite while two workers train jobs in it; return what is wrong in the end."""
+
+    def restart(azurite: Azurite, account: Account, heard: Heard) -> None:
+        azurite.stop()
+        account.pause(away_s)
+        azurite.start()
+
+    return _train_through(restart, restarts, stage, stage.folder / "restarted")
+
+
+def fill_the_disk_of_azurite(stage: Stage, times: int, full_s: float) -> list[str]:
+    """Let an Azurite run out of space while two workers train jobs in it; return what is wrong when it has had some.
+
+    Raises PermissionError where this user may mount nothing.
+    """
+    with small_disk("32m") as disk:
+
+        def fill_up(azurite: Azurite, account: Account, heard: Heard) -> None:
+            before = _failures(heard)
+            ballast = fill(disk)
+            account.until("a worker has met the full disk", lambda: _failures(heard) > before)
+            account.pause(full_s)
+            ballast.unlink()
+
+        return _train_through(fill_up, times, stage, disk / "azurite")
+
+
+def _failures(heard: Heard) -> int:
+    return heard.events["checkpoint.failed"] + heard.events["heartbeat.failed"] + heard.events["storage.failed"]
+
+
+def _train_through(trouble: Trouble, times: int, stage: Stage, folder: Path) -> list[str]:
+    """Enqueue jobs, and let there be trouble when one is under way, so many times; return what is wrong in the end."""
     heard = Heard()
-    with Azurite(installed_azurite(), stage.folder / "restarted", stage.certificates, "restarted") as azurite:
-        target = open_account(azurite, "restarted", stage.certificates.ca_file, stage.credential)
+    with Azurite(installed_azurite(), folder, stage.certificates, "troubled") as azurite:
+        target = open_account(azurite, "troubled", stage.certificates.ca_file, stage.credential)
         account = Account(target, stage.credential)
         jobs: list[Job] = []
         workers = [
@@ -52,13 +88,11 @@ def restart_under_load(stage: Stage, restarts: int, away_s: float) -> list[str]:
             for vm in ("vm-a", "vm-b")
         ]
         try:
-            for number in range(restarts):
+            for number in range(times):
                 begun = _enqueue(account, number)
                 jobs += begun
                 account.until("a job is under way", partial(_is_under_way, account, begun))
-                azurite.stop()
-                account.pause(away_s)
-                azurite.start()
+                trouble(azurite, account, heard)
             account.until("every job has ended", lambda: all(account.ended(job.sweep) for job in jobs))
             account.until("every message is gone", lambda: account.jobs.count() == 0)
         finally:
@@ -104,22 +138,28 @@ def _wrong(account: Account, jobs: list[Job], heard: Heard) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def full_disk() -> Iterator[Path]:
-    """Mount a small file system, and fill it. Raises PermissionError where this user may not."""
+def small_disk(size: str) -> Iterator[Path]:
+    """Mount a small file system. Raises PermissionError where this user may not."""
     if os.geteuid() != 0:
         raise PermissionError("only root mounts a file system")
     with tempfile.TemporaryDirectory(prefix="tranquility-full-") as name:
-        command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", name]
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", name]
         mounted = subprocess.run(command, capture_output=True, text=True)
         if mounted.returncode:
             raise PermissionError(f"this machine mounts nothing: {mounted.stderr.strip()}")
         try:
-            with contextlib.suppress(OSError), (Path(name) / "ballast").open("wb", buffering=0) as ballast:
-                while True:
-                    ballast.write(b"\0" * 4096)
             yield Path(name)
         finally:
             subprocess.run(["umount", name], check=True)
+
+
+def fill(disk: Path) -> Path:
+    """Take all space that is left; return the file that takes it."""
+    ballast = disk / "ballast"
+    with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+        while True:
+            file.write(b"\0" * 4096)
+    return ballast
 
 
 def train_on(disk: Path, jobs: int) -> list[str]:

@@ -25,6 +25,6 @@ def test_an_answer_lost_after_the_fact_costs_no_claim(stage: Stage) -> None:
     assert found.trials == 6
 
 
-def test_a_restarted_azurite_and_a_full_disk_lose_nothing(stage: Stage) -> None:
+def test_a_restarted_azurite_a_full_disk_under_it_and_a_full_disk_of_a_worker_lose_nothing(stage: Stage) -> None:
     found = broken_machine.play(stage, "small")
     assert list(found.failures) == []
