@@ -2,10 +2,12 @@
 
 import getpass
 import os
+import socket
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
@@ -52,8 +54,17 @@ class Session:
 
 
 def open_session(target_file: Path | None = None) -> Session:
-    """Connect to the target: the file given, or $TRANQUILITY_TARGET, or a running local fleet, or the Azure target."""
-    target = read_target(target_file or find_target())
+    """Connect to the target: the file given, or $TRANQUILITY_TARGET, or a running local fleet, or the Azure target.
+
+    Raises InputError, and NoTarget where there is none, or where it is a fleet of this machine that runs no more.
+    """
+    file = target_file or find_target()
+    target = read_target(file)
+    if target.kind == "local" and not _runs(target):
+        raise NoTarget(
+            f"{file} names a fleet on this machine that ended without clearing up: tranquility local up, in its "
+            f"folder, starts it again. To work on another target, remove {file}."
+        )
     identity = azure.credential(target)
     queues = azure.queue_service(target, identity)
     return Session(
@@ -92,3 +103,15 @@ def read_target(path: Path) -> Target:
         raise InputError(f"{path}: {error.strerror}") from error
     except (ValidationError, ValueError) as error:
         raise InputError(f"{path} is not a target file: {error}") from error
+
+
+def _runs(target: Target) -> bool:
+    """Return whether something listens where a local fleet gives tokens: without one the SDK tries for a minute."""
+    address = urlsplit(target.imds_endpoint)
+    try:
+        with socket.create_connection((address.hostname or "", address.port or 80), timeout=3):
+            return True
+    except TimeoutError:
+        return True  # a machine that is too busy to answer is not one where nobody listens
+    except OSError:
+        return False
