@@ -67,7 +67,7 @@ def up(
                 f"Up: at most {options.instances} instances of {slots} worker(s), {LOCAL_TARGET}. "
                 "In another terminal of this folder: tranquility enqueue examples/lunar.yaml. Ctrl-C ends it."
             )
-            with scaling(session, told.tell) if scale else nullcontext():
+            with scaling(fleet, session, told.tell) if scale else nullcontext():
                 wait_for_the_end(fleet)
     except KeyboardInterrupt:
         console.print("Ended; nothing is left running. The sweeps stay, and go on at the next local up.")

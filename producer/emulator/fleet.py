@@ -148,6 +148,7 @@ class LocalFleet:
         self._undo = contextlib.ExitStack()
         self._endpoints: Endpoints | None = None
         self._azurite: Azurite | None = None
+        self._failure = ""
         self._tokens: TokenAuthority | None = None
         self._run_base = Path()
 
@@ -174,7 +175,7 @@ class LocalFleet:
         """What ended although it should run, or "": nobody can work on without its storage."""
         azurite = self._azurite
         if azurite is None or azurite.is_running:
-            return ""
+            return self._failure
         return f"Azurite, its storage, has ended by itself: see the last lines of {azurite.log_file}."
 
     def start(self) -> None:
@@ -185,6 +186,11 @@ class LocalFleet:
         with contextlib.ExitStack() as undo:
             self._start(undo)
             self._undo = undo.pop_all()
+
+    def fail(self, reason: str) -> None:
+        """Say that the fleet cannot go on, because of something around it that should run."""
+        self._failure = reason
+        self.failed.set()
 
     def stop(self) -> None:
         """Stop everything: instances lose power, storage is written to disk. Safe to repeat."""

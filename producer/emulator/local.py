@@ -75,11 +75,19 @@ def local_fleet(options: LocalOptions, say: Callable[[str], None]) -> Iterator[t
 
 
 @contextlib.contextmanager
-def scaling(session: Session, say: Callable[[TickReport], None]) -> Iterator[None]:
-    """Reconcile the set with the queue, in a thread, until the block ends."""
+def scaling(fleet: LocalFleet, session: Session, say: Callable[[TickReport], None]) -> Iterator[None]:
+    """Reconcile the set with the queue, in a thread, until the block ends. If that fails, the fleet does."""
     stop = session.runtime.event()
     scaler = open_scaler(session, audit)
-    task = session.runtime.spawn("scaler", lambda: scaler.watch(stop, say))
+
+    def scale() -> None:
+        try:
+            scaler.watch(stop, say)
+        except Exception as error:
+            fleet.fail(f"The loop that scales its set has ended: {error!r}.")
+            raise  # to standard error, with its trace
+
+    task = session.runtime.spawn("scaler", scale)
     try:
         yield
     finally:

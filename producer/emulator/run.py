@@ -49,7 +49,7 @@ def _run(
 ) -> int:
     enqueued = enqueue(session, plan, confirm=lambda _question: True, file=str(path))
     console.print(f"{enqueued.sweep}: {plural(enqueued.jobs, 'job')}, {enqueued.ended:,} of them done before.")
-    with scaling(session, lambda _report: None):
+    with scaling(fleet, session, lambda _report: None):
         glances = Glances(AzureScaleSet(session.compute, session.target), session.runtime, session.durations.tick_s / 2)
         watcher = open_watcher(session, plan.sweep, glances)
         until = Director(fleet, evict=evict)

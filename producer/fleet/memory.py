@@ -55,7 +55,7 @@ class Memory:
     """Since when every look found no message."""
     empty: Empty | None = None
     audited: bool = False
-    """Whether the audit found nothing to send again since the count went to 0."""
+    """Whether the audit could read every sweep since the count went to 0, and found nothing to send again."""
     without_commit_s: float = 0.0
     """For how long instances ran, with work in the queue, and nothing was committed (rule 13)."""
     booked_out: frozenset[str] = frozenset()
@@ -70,9 +70,15 @@ class Memory:
         """
         return Memory(first_seen_s=self.first_seen_s, booked_out=self.booked_out, raises=self.raises)
 
-    def after_audit(self, resent: int) -> "Memory":
-        """Return this after an audit; one that sent messages again has ended the quiet."""
-        return replace(self, audited=True) if not resent else replace(self, audited=False, zero_since_s=None)
+    def after_audit(self, resent: int, *, whole: bool = True) -> "Memory":
+        """Return this after an audit.
+
+        One that sent messages again has ended the quiet. One that could not read a sweep, and so was not `whole`, knows
+        nothing of its jobs: it is no reason to drain, and is made again.
+        """
+        if resent:
+            return replace(self, audited=False, zero_since_s=None)
+        return replace(self, audited=whole)
 
     def after_raise(self, look: Look, *, refused: bool) -> "Memory":
         """Return this after a raise that Azure accepted or refused."""

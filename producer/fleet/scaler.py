@@ -36,6 +36,10 @@ class Audited(Protocol):
     def resent(self) -> int:
         """How many messages it sent again."""
 
+    @property
+    def unread(self) -> Sequence[str]:
+        """Why it could not read some sweeps, a sentence each."""
+
 
 @dataclass(frozen=True, slots=True)
 class TickReport:
@@ -249,7 +253,9 @@ class Scaler:
         if self.audit is None:
             return report
         found = self.audit(self.session)
-        audited = replace(report, memory=report.memory.after_audit(found.resent))
+        audited = replace(report, memory=report.memory.after_audit(found.resent, whole=not found.unread))
+        if found.unread:
+            audited = replace(audited, problem=f"No VM is drained, though the queue is empty: {' '.join(found.unread)}")
         if not found.resent:
             return audited
         return _changed(

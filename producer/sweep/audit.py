@@ -12,7 +12,7 @@ from producer.sweep.plans import (
     sweeps,
 )
 from producer.sweep.sending import Due, due_jobs, send
-from worker.contract.control import Hold
+from worker.contract.errors import InputError
 from worker.contract.plan import Plan
 from worker.contract.plans import find_plan
 
@@ -27,6 +27,18 @@ class AuditReport:
     """Sweeps found to be complete, and marked so."""
     held: tuple[str, ...] = ()
     """Sweeps passed over because they are on hold."""
+    unread: tuple[str, ...] = ()
+    """Why sweeps were passed over that this release cannot read, a sentence each: their jobs may wait for a message."""
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """A sweep that is not marked complete."""
+
+    plan: Plan
+    complete: bool
+    held: bool
+    due: list[Due]
 
 
 def audit(session: Session) -> AuditReport:
@@ -38,27 +50,41 @@ def audit(session: Session) -> AuditReport:
     Raises:
         StorageError: nothing is known; what was sent until then does no harm.
     """
-    complete: list[str] = []
-    held: list[str] = []
-    due: list[tuple[Plan, list[Due]]] = []
+    looked: list[_Looked] = []
+    unread: list[str] = []
     for sweep in sweeps(session.blobs):
-        if is_marked_complete(session, sweep):
-            continue
-        stored = find_plan(session.blobs, sweep)
-        if stored is None or stored.plan.deleted:
-            continue
-        found = find_hold(session, sweep)
-        if found is not None and (found.hold.kind != "cancelled" or settle_hold(session, stored.plan, found)):
-            held.append(sweep)
-        hold: Hold | None = found.hold if found is not None else None
-        statuses = job_statuses(session, sweep)
-        if all_terminal(stored.plan, statuses):
-            if mark_complete(session, stored.plan):
-                complete.append(sweep)
-            continue
-        held_for_s = session.durations.visibility_timeout_s
-        due.append((stored.plan, due_jobs(stored.plan, statuses, {}, hold, held_for_s=held_for_s)))
+        try:
+            found = _look(session, sweep)
+        except InputError as error:  # a newer release wrote it: the other sweeps are none the worse for that
+            unread.append(error.detail)
+        else:
+            looked += [found] if found else []
     resent = 0
-    if any(jobs for _, jobs in due) and session.jobs.count() == 0:
-        resent = sum(send(session, plan, jobs) for plan, jobs in due)
-    return AuditReport(resent, tuple(complete), tuple(held))
+    if any(one.due for one in looked) and session.jobs.count() == 0:
+        resent = sum(send(session, one.plan, one.due) for one in looked)
+    return AuditReport(
+        resent,
+        complete=tuple(one.plan.sweep for one in looked if one.complete),
+        held=tuple(one.plan.sweep for one in looked if one.held),
+        unread=tuple(unread),
+    )
+
+
+def _look(session: Session, sweep: str) -> _Looked | None:
+    """Finish what a cancel began, mark the sweep where all has ended, and return what is due; None where nothing is.
+
+    Raises InputError where this release cannot read the sweep, and StorageError.
+    """
+    if is_marked_complete(session, sweep):
+        return None
+    stored = find_plan(session.blobs, sweep)
+    if stored is None or stored.plan.deleted:
+        return None
+    found = find_hold(session, sweep)
+    held = found is not None and (found.hold.kind != "cancelled" or settle_hold(session, stored.plan, found))
+    statuses = job_statuses(session, sweep)
+    if all_terminal(stored.plan, statuses):
+        return _Looked(stored.plan, mark_complete(session, stored.plan), held, [])
+    held_for_s = session.durations.visibility_timeout_s
+    hold = found.hold if found is not None else None
+    return _Looked(stored.plan, False, held, due_jobs(stored.plan, statuses, {}, hold, held_for_s=held_for_s))

@@ -15,7 +15,7 @@ from producer.sweep.parallel import Progress, fan_out, silent
 from producer.sweep.plans import all_terminal, job_statuses, mark_complete, read_manifest, read_plan
 from producer.sweep.sending import SentRecords, due_jobs, forget_sent, send, withdraw, withdraw_jobs
 from worker.contract import names
-from worker.contract.control import Hold, write_hold
+from worker.contract.control import Hold, parse_hold, write_hold
 from worker.contract.endings import ended_unclaimed
 from worker.contract.errors import ConditionFailed, InputError, StorageUnavailable
 from worker.contract.job import Job
@@ -74,9 +74,14 @@ class Resumed:
 
 
 def find_hold(session: Session, sweep: str) -> StoredHold | None:
-    """Return a sweep's hold, or None."""
+    """Return a sweep's hold, or None. Raises InputError where this release cannot read it."""
     found = session.blobs.get(names.SWEEPS, names.hold(sweep))
-    return StoredHold(Hold.model_validate_json(found.body), found.etag) if found else None
+    if found is None:
+        return None
+    try:
+        return StoredHold(parse_hold(sweep, found.body), found.etag)
+    except StorageUnavailable as error:
+        raise InputError(f"{error.detail} Take a newer one.") from error
 
 
 def cancel(

@@ -7,13 +7,14 @@ models of worker/loop.py: they receive, read the flags, claim or give back, work
 import contextlib
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
 from producer.emulator.wake import Run
 from producer.fleet.scaler import Scaler, TickReport
 from producer.session import Session
+from producer.sweep.audit import AuditReport
 from tests.fakes.clock import VirtualRuntime
 from tests.fakes.fleet_clients import CheckedSet, SlowBlobs, SlowQueue
 from tests.fakes.fleet_wake import WakeWorld, fleet_wake
@@ -30,13 +31,6 @@ from worker.vm.retire import RetireService
 
 POLL_S = 10.0
 DURATIONS = Durations().model_copy(update={"idle_receive_max_s": POLL_S})
-
-
-@dataclass
-class Audit:
-    """What the audit sent again."""
-
-    resent: int
 
 
 class SimulatedSlot:
@@ -327,8 +321,8 @@ class Fleet:
         if self.outage:
             raise StorageUnavailable("an outage")
 
-    def _audit(self, session: Session) -> Audit:
-        return Audit(0)
+    def _audit(self, session: Session) -> AuditReport:
+        return AuditReport()
 
     def _boot(self, name: str) -> None:
         self.vms[name] = Vm(self, name)

@@ -52,7 +52,7 @@ def test_a_sweep_survives_two_evictions_learns_and_leaves_nothing_running(folder
     reports: list[str] = []
     with local_fleet(options, lambda _text: None) as (fleet, session):
         enqueue(session, plan, confirm=lambda _question: False)
-        with scaling(session, lambda report: reports.extend(report.changes)):
+        with scaling(fleet, session, lambda report: reports.extend(report.changes)):
             observer = Observer(fleet, session, plan)
             evicted = {observer.evict(notice=True), observer.evict(notice=False)}
             observer.until(observer.asleep)

@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 from producer.commands import fleet
 from producer.fleet.scaler import TickReport
 from producer.session import TARGET_VARIABLE
-from tests.producer.fleet.test_scaler import Audited, World
+from producer.sweep.audit import AuditReport
+from tests.producer.fleet.test_scaler import World
 from worker.contract.control import FleetHold
 from worker.contract.errors import CapacityRefused, FleetDenied, FleetError, InputError
 
@@ -95,7 +96,7 @@ def test_nothing_is_told_twice_in_a_row(world: World) -> None:
 @pytest.mark.parametrize("options", [[], ["--watch", "--once"], ["--once", "--resume"]])
 def test_one_way_has_to_be_chosen(options: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     app = typer.Typer()
-    fleet.register(app, lambda _: Audited(0))
+    fleet.register(app, lambda _: AuditReport())
     result = CliRunner().invoke(app, options)
     assert isinstance(result.exception, InputError)
     assert "--watch" in str(result.exception)
@@ -104,7 +105,7 @@ def test_one_way_has_to_be_chosen(options: list[str], monkeypatch: pytest.Monkey
 def test_without_a_target_it_names_the_ways_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(TARGET_VARIABLE, "/nowhere.json")
     app = typer.Typer()
-    fleet.register(app, lambda _: Audited(0))
+    fleet.register(app, lambda _: AuditReport())
     result = CliRunner().invoke(app, ["--once"])
     assert isinstance(result.exception, InputError)
     assert "/nowhere.json" in str(result.exception)

@@ -19,9 +19,12 @@ from producer.emulator.control import evict
 from producer.emulator.errors import EmulatorError, FolderInUse
 from producer.emulator.fleet import FleetSettings, LocalFleet, Machine
 from producer.emulator.instance import Instance
+from producer.emulator.local import scaling
 from producer.emulator.states import Latencies, Power, Provisioning
 from producer.emulator.tokens import Identity
 from producer.emulator.units import InstanceSpec, Process
+from producer.fleet.scaler import TickReport
+from producer.session import open_session
 from tests.fakes.deployed import deployment
 from worker.contract.azure import blob_service, compute_client, credential
 from worker.contract.settings import Target
@@ -255,6 +258,22 @@ def test_a_fleet_says_when_its_storage_has_ended(
     assert (
         fleet.problem == f"Azurite, its storage, has ended by itself: see the last lines of {tmp_path / 'azurite.log'}."
     )
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # its trace is to be seen
+def test_a_fleet_says_when_the_loop_that_scales_it_has_ended(
+    fleet: LocalFleet, azurite_home: Path, identity: Identity, programs: Programs, tmp_path: Path
+) -> None:
+    target = tmp_path / "target.json"
+    target.write_bytes(fleet.operator_target.canonical())
+    unscaled = LocalFleet(azurite_home, tmp_path, deployment(identity), programs, QUICK)
+
+    def say(_: TickReport) -> None:
+        raise RuntimeError("nobody listens")
+
+    with scaling(unscaled, open_session(target), say):
+        assert unscaled.failed.wait(PATIENCE_S)
+    assert unscaled.problem == "The loop that scales its set has ended: RuntimeError('nobody listens')."
 
 
 def test_nothing_of_the_fleet_listens_beyond_loopback(fleet: LocalFleet) -> None:

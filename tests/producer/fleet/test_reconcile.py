@@ -373,9 +373,10 @@ def test_a_new_report_is_a_sign_of_life() -> None:
     assert memory.slot_is_dead("a", 1, now, POLICY)
 
 
-def test_an_audit_that_sent_something_ends_the_quiet() -> None:
+def test_an_audit_that_sent_something_ends_the_quiet_and_one_that_could_not_read_all_confirms_nothing() -> None:
     assert quiet(audited=False).after_audit(0).audited
-    disturbed = quiet(audited=False).after_audit(3)
+    assert not quiet(audited=False).after_audit(0, whole=False).audited
+    disturbed = quiet(audited=False).after_audit(3, whole=False)
     assert not disturbed.audited
     assert disturbed.zero_since_s is None
 

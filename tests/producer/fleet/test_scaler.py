@@ -9,6 +9,7 @@ from producer.fleet.look import ScaleSetState
 from producer.fleet.memory import Memory
 from producer.fleet.scaler import Scaler, TickReport
 from producer.session import Session
+from producer.sweep.audit import AuditReport
 from tests.fakes.clock import VirtualRuntime
 from tests.fakes.scale_set import MemoryScaleSet
 from tests.fakes.storage import MemoryBlobs, MemoryQueue
@@ -23,11 +24,6 @@ from worker.contract.errors import (
 )
 from worker.contract.records import Condition, Listed
 from worker.contract.settings import Durations, Target
-
-
-@dataclass
-class Audited:
-    resent: int
 
 
 class Recorded(MemoryBlobs):
@@ -98,7 +94,7 @@ class World:
     wake: str = ""
     asked: list[str] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
-    audits: list[int] = field(default_factory=list)
+    audits: list[AuditReport] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.runtime = VirtualRuntime()
@@ -124,9 +120,9 @@ class World:
         self.scaler = Scaler(self.session, self.set, self.audit)
         self.control = Control(self.blobs)
 
-    def audit(self, session: Session) -> Audited:
+    def audit(self, session: Session) -> AuditReport:
         assert session is self.session
-        return Audited(self.audits.pop(0) if self.audits else 0)
+        return self.audits.pop(0) if self.audits else AuditReport()
 
     def send(self, jobs: int) -> None:
         for job in range(jobs):
@@ -264,11 +260,23 @@ def test_a_failed_look_starts_the_memory_over(world: World) -> None:
 def test_the_audit_decides_whether_the_quiet_is_one(world: World) -> None:
     (vm,) = world.boots(1)
     world.says(vm, "idle", idle_s=1000.0)
-    world.audits += [3]
+    world.audits += [AuditReport(resent=3)]
     world.ticks(65)
     assert any("Sent 3 messages again" in line for line in world.told)
     assert not world.control.flags(vm).drain
     world.ticks(130)
+    assert world.control.flags(vm).drain
+
+
+def test_an_audit_that_could_not_read_a_sweep_drains_nobody_says_so_and_is_made_again(world: World) -> None:
+    (vm,) = world.boots(1)
+    world.says(vm, "idle", idle_s=1000.0)
+    world.audits += [AuditReport(unread=("The plan of s cannot be read.",))] * 3
+    report = world.ticks(65)
+    assert report.problem == "No VM is drained, though the queue is empty: The plan of s cannot be read."
+    assert not world.control.flags(vm).drain
+    world.ticks(65, report.memory)
+    assert not world.audits
     assert world.control.flags(vm).drain
 
 

@@ -23,6 +23,7 @@ from tests.fakes.producing import (
     requests_of,
 )
 from worker.contract import names
+from worker.contract.control import Hold, write_hold
 from worker.contract.plan import Plan
 from worker.contract.settings import Durations
 
@@ -137,6 +138,43 @@ def test_a_deleted_sweep_is_passed_over() -> None:
     storage.blobs.put(names.SWEEPS, names.plan("s"), PLAN.model_copy(update={"deleted": True}).canonical())
     storage.blobs.put(names.SWEEPS, names.log("gone", JOBS[0], 1, "ab"), b"")
     assert audit(storage.session()) == AuditReport()
+
+
+def hide(storage: Storage, name: str, body: bytes = b'{"of": "a newer release"}') -> None:
+    storage.blobs.put(names.SWEEPS, name, body)
+
+
+def newer_manifest(storage: Storage) -> None:
+    """Cancel a sweep of which one job's manifest is of a newer release."""
+    found = storage.blobs.get(names.SWEEPS, names.manifest("odd", JOBS[0]))
+    assert found is None
+    write_hold(storage.blobs, "odd", Hold(kind="cancelled"))
+    storage.blobs.put(
+        names.SWEEPS, names.manifest("odd", JOBS[0]), b"{}", metadata={"status": "released", "epoch": "3"}
+    )
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda storage: hide(storage, names.plan("odd")), "The plan of odd cannot be read by this release"),
+        (lambda storage: hide(storage, names.hold("odd")), "The hold of odd cannot be read by this release. Take a"),
+        (newer_manifest, f"The manifest of odd/{JOBS[0]} cannot be read by this release"),
+    ],
+    ids=["plan", "hold", "manifest"],
+)
+def test_a_sweep_that_cannot_be_read_is_passed_over_and_named_and_the_others_are_audited(
+    spoil: Callable[[Storage], None], words: str
+) -> None:
+    storage = enqueued(plan_of(name="odd", seeds="[0, 1, 2]"))
+    send(storage)
+    lose_all_messages(storage)
+    spoil(storage)
+    found = audit(storage.session())
+    assert found.resent == 3
+    assert {job.sweep for job in storage.queued()} == {"s"}
+    assert len(found.unread) == 1
+    assert words in found.unread[0]
 
 
 COMMANDS: dict[str, Callable[[Session], object]] = {

@@ -404,3 +404,11 @@ def test_a_cancel_during_a_pause_wins(at: int, after: bool) -> None:
     receive_all(storage)
     cancel(storage.session(), "s")
     assert storage.statuses("s") == {JOBS[0]: "done"} | dict.fromkeys(JOBS[1:], "cancelled")
+
+
+@pytest.mark.parametrize("command", [cancel, pause, resume])
+def test_a_hold_of_a_newer_release_is_wrong_input_for_this_one(command: Callable[[Session, str], object]) -> None:
+    storage = enqueued()
+    storage.blobs.put(names.SWEEPS, names.hold("s"), b'{"kind": "expired"}')
+    with pytest.raises(InputError, match=r"The hold of s cannot be read by this release\. Take a newer one\."):
+        command(storage.session(), "s")
