@@ -91,6 +91,8 @@ class Clamped:
     maximum: int
     by: str = ""
     """One sentence; empty where nothing cut it."""
+    quota: str = ""
+    """Azure's name of what cut it."""
 
 
 def missing(permissions: Sequence[Permission], actions: Sequence[str]) -> tuple[str, ...]:
@@ -153,7 +155,7 @@ def clamp(
         return Clamped(wanted)
     usage = usages[name]
     each = f", and one {largest.name} takes {largest.vcpus}" if name not in ADDRESSES else ""
-    return Clamped(room, f"the quota {name} ({usage.limit:,}, of which {usage.used:,} are used{each})")
+    return Clamped(room, f"the quota {name} ({usage.limit:,}, of which {usage.used:,} are used{each})", name)
 
 
 def _room(usages: Mapping[str, Usage], name: str, each: int, own: int) -> int | None:

@@ -5,7 +5,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from producer.target.limits import Permission, Size, clamp, missing, offer_doubt, offer_trouble, size_troubles
+from producer.target.limits import (
+    ADDRESSES,
+    Permission,
+    Size,
+    clamp,
+    missing,
+    offer_doubt,
+    offer_trouble,
+    size_troubles,
+)
 from producer.target.survey import Survey
 from worker.contract.errors import InputError
 
@@ -102,7 +111,10 @@ def plan(wishes: Wishes, survey: Survey, snapshot: Mapping[str, Any]) -> Planned
         own=len(survey.before.instances),
     )
     if limit.maximum < 1:
-        raise InputError(f"Not one VM would fit into {limit.by}: {_more_quota(survey.location)}")
+        instead = (
+            "take one gateway for all VMs (--nat-gateway)" if limit.quota in ADDRESSES else "take a smaller --size"
+        )
+        raise InputError(f"Not one VM would fit into {limit.by}: {instead}, {_more_quota(survey.location)}")
     parameters = {
         **kept,
         "location": survey.location,

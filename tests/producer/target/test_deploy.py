@@ -101,8 +101,13 @@ def test_the_quota_cuts_the_maximum_and_the_person_is_told_by_what(cloud: Cloud)
 
 def test_a_quota_without_room_for_one_vm_refuses(cloud: Cloud) -> None:
     cloud.az.answer("vm", "list-usage", json=[usage("lowPriorityCores", "0", "3")])
-    with pytest.raises(InputError, match=r"Not one VM would fit into the quota lowPriorityCores.*Quotas"):
+    with pytest.raises(InputError, match=r"would fit into the quota lowPriorityCores.*smaller --size.*Quotas"):
         planned()
+    cloud.az.answer("vm", "list-usage", json=[])
+    cloud.az.answer("network", "list-usages", json=[usage("PublicIPAddresses", 10, 10)])
+    with pytest.raises(InputError, match=r"Not one VM would fit into the quota PublicIPAddresses.*--nat-gateway"):
+        planned()
+    assert planned(wish(nat_gateway=True)).parameters["maxInstances"] == 10
 
 
 def test_everything_that_stands_against_it_is_said_at_once(cloud: Cloud) -> None:
