@@ -32,8 +32,8 @@ class Life:
     """The unit after the notice."""
     vms: tuple[str, ...]
     """In the order in which the job came to them."""
-    left: tuple[int, int]
-    """Capacity and instances at the end."""
+    left: int
+    """Capacity when the last machine was off."""
 
 
 def story(azurite_home: Path, folder: Path) -> Life:
@@ -71,6 +71,7 @@ def story(azurite_home: Path, folder: Path) -> Life:
         digest = fleet.done(life)
         manifest = fleet.manifest(life)
         fleet.until("the last VM deletes itself", lambda: not fleet.fleet.model.vms())
-        left = (fleet.fleet.model.capacity, len(fleet.fleet.instances))
+        fleet.until("its power is cut", lambda: not fleet.fleet.instances)
+        left = fleet.fleet.model.capacity
         vms = (vm, second_vm, manifest.worker.partition("/")[0])
         return Life(manifest, digest, stopped, killed, poweroff, given_back, preempted, vms, left)

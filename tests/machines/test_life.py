@@ -48,4 +48,4 @@ def test_none_of_it_counts_against_the_job_or_changes_a_bit_of_its_result(life: 
 
 
 def test_idle_the_last_vm_deletes_itself_and_the_set_is_at_zero(life: Life) -> None:
-    assert life.left == (0, 0)
+    assert life.left == 0
