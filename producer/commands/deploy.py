@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from producer import session as sessions
-from producer.commands.sweep import AsJson, say
+from producer.commands.options import AsJson
+from producer.commands.sweep import say
 from producer.session import AZURE_TARGET, LOCAL_TARGET, Session
 from producer.sweep.patience import patient
 from producer.target import deploy as deploying

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from producer.commands.fleet import Told
+from producer.commands.options import AllowUnproven
 from producer.session import LOCAL_TARGET, open_session
 from worker.contract import azure
 from worker.contract.errors import InputError
@@ -103,14 +104,17 @@ def run(
         bool, typer.Option("--evict", help="Evict a busy instance in the middle, to see what happens.")
     ] = False,
     out: Annotated[Path, typer.Option(help="Folder for models, curves and results.")] = Path("runs"),
+    allow_unproven: AllowUnproven = False,
 ) -> None:
     """Run a sweep on a fleet on this machine, from the first instance to zero; the same command again goes on."""
     from producer.emulator.local import LocalOptions, default_instances
     from producer.emulator.run import run_locally
+    from producer.sweep.planning import plan_file
 
     options = LocalOptions(instances or default_instances(), slots, time_scale, notice)
     stop_on_term()
-    raise typer.Exit(run_locally(sweep, options, out, Console(), evict=evict))
+    planned = plan_file(sweep, allow_unproven=allow_unproven)  # first: a mistake in the file costs no time
+    raise typer.Exit(run_locally(sweep, planned, options, out, Console(), evict=evict))
 
 
 def stop_on_term() -> None:

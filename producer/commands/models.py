@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from producer.commands.options import AllowUnproven
 from producer.results.flown import read_policy, which_run
 from producer.session import open_session
 from producer.sweep.environment import WORKER, worker_environment, worker_is_installed
@@ -32,12 +33,13 @@ def train(
     out: Annotated[
         Path | None, typer.Option(help="Folder for the result. Default: runs/SWEEP/JOB.", show_default=False)
     ] = None,
+    allow_unproven: AllowUnproven = False,
 ) -> None:
     """Train one job in this process: no queue, no storage; the same trainer and the same result as from the fleet."""
     if source.suffix == ".json":
         wanted = read_job(source)
     else:
-        plan = plan_file(source).plan
+        plan = plan_file(source, allow_unproven=allow_unproven).plan
         if job >= len(plan.jobs):
             raise InputError(f"--job {job}: {source} has {len(plan.jobs)} jobs, 0 to {len(plan.jobs) - 1}.")
         wanted = plan.job(plan.jobs[job])

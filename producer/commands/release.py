@@ -11,7 +11,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
-from producer.commands.sweep import AsJson, TargetFile, say
+from producer.commands.options import AsJson, TargetFile
+from producer.commands.sweep import say
 from producer.session import open_session
 from producer.sweep.patience import patient
 from producer.target.release import Bundle, Published, bundle, current_release, publish

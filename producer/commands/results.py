@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from producer import session as sessions
+from producer.commands.options import AsJson, TargetFile
 from producer.results.bill import bill, bill_document, no_price
 from producer.results.cost import price_of
 from producer.results.documents import sweep_document, view_document
@@ -30,11 +31,6 @@ from worker.contract.errors import InputError
 OpenSession = Callable[[Path | None], Session]
 OpenSet = Callable[[Session], SetReader]
 
-TargetFile = Annotated[
-    Path | None,
-    typer.Option("--target", metavar="FILE", help="Target file. Default: that of this folder.", show_default=False),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Sweep = Annotated[str, typer.Argument(metavar="SWEEP", help="Name of the sweep.", show_default=False)]
 EVERY_S = 2.0
 

@@ -13,12 +13,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from producer import session as sessions
-from producer.results.bill import no_price
+from producer.commands.options import AllowUnproven, AsJson, TargetFile, Yes
 from producer.results.progress import ProgressReader
 from producer.results.words import plural
 from producer.session import Session
 from producer.sweep import hold, lifecycle
-from producer.sweep.budget import budget_of
+from producer.sweep.budget import unwatched
 from producer.sweep.confirm import FEWEST_SEEDS, confirm
 from producer.sweep.enqueue import Enqueued, NotConfirmed, enqueue
 from producer.sweep.parallel import Progress as Told
@@ -39,14 +39,6 @@ MOST_LISTED = 10
 UNLIMITED = 100_000
 """Columns of what is no terminal: a file or a program gets every value whole."""
 
-TargetFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--target", metavar="FILE", help="Target to work on. Default: that of this folder.", show_default=False
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Sweep = Annotated[str, typer.Argument(metavar="SWEEP")]
 SweepOrJobs = Annotated[
     list[str], typer.Argument(metavar="SWEEP|JOB…", help="A sweep, or jobs: JOB or SWEEP/JOB, ids may be cut short.")
@@ -97,9 +89,7 @@ class Commands:
         file: Annotated[Path, typer.Argument(metavar="SWEEP.yaml")],
         update: Annotated[bool, typer.Option("--update", help="Add jobs to a sweep that exists.")] = False,
         dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, send nothing.")] = False,
-        allow_unproven: Annotated[
-            bool, typer.Option("--allow-unproven", help="Examine an environment that is not proven, and take it.")
-        ] = False,
+        allow_unproven: AllowUnproven = False,
         steps_per_second: Annotated[
             float, typer.Option(min=0.1, help="Pace of one core that --dry-run reckons with.")
         ] = STEPS_PER_SECOND,
@@ -119,8 +109,8 @@ class Commands:
         check_jobs_can_run(session)
         for note in planned.notes:
             say(note)
-        if planned.plan.budget_usd is not None and budget_of(session, planned.plan) is None:
-            say(f"Nobody watches budget_usd: {no_price(session.target)}")
+        for warning in unwatched(session, planned.plan):
+            say(warning)
         with bar("sending") as told:
             found = enqueue(session, planned.plan, asking(yes), update=update, progress=told, file=str(file))
         self._show(as_json, enqueued_document(found), *enqueued_words(found))

@@ -11,7 +11,8 @@ from rich.status import Status
 
 from producer import session as sessions
 from producer.commands.deploy import Subscription
-from producer.commands.sweep import AsJson, TargetFile, Yes, asking, say
+from producer.commands.options import AsJson, TargetFile, Yes
+from producer.commands.sweep import asking, say
 from producer.session import AZURE_TARGET, find_target, read_target
 from producer.sweep.enqueue import NotConfirmed
 from producer.target import destroy as destroying

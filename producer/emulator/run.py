@@ -19,8 +19,9 @@ from producer.results.view import View
 from producer.results.watch import open_watcher, watch
 from producer.results.words import plural
 from producer.session import Session
+from producer.sweep.budget import unwatched
 from producer.sweep.enqueue import enqueue
-from producer.sweep.planning import plan_file
+from producer.sweep.planning import Planned
 from worker.contract.plan import Plan
 
 SHOWN_SETS = 10
@@ -30,15 +31,18 @@ EVICT_ANY_AT = 0.5
 """Share after which it takes any that trains: the jobs are shorter than a commit's interval. The notice makes one."""
 
 
-def run_locally(path: Path, options: LocalOptions, out: Path, console: Console, *, evict: bool) -> int:
-    """Run the sweep of a file and return the exit status: 0 when every job is done.
+def run_locally(
+    path: Path, planned: Planned, options: LocalOptions, out: Path, console: Console, *, evict: bool
+) -> int:
+    """Run the sweep that was planned from a file and return the exit status: 0 when every job is done.
 
-    Raises InputError where the file cannot be used, and EmulatorError where the fleet cannot start.
+    Raises EmulatorError where the fleet cannot start, or cannot go on.
     """
-    plan = plan_file(path).plan  # before anything is started: a mistake in the file costs no time
+    for note in planned.notes:
+        console.print(note)
     try:
         with local_fleet(options, console.print) as (fleet, session):
-            return _run(path, plan, fleet, session, out, console, evict=evict)
+            return _run(path, planned.plan, fleet, session, out, console, evict=evict)
     except KeyboardInterrupt:
         console.print("\nStopped; nothing is left running. The same command again goes on where it was.")
         return 130
@@ -47,6 +51,8 @@ def run_locally(path: Path, options: LocalOptions, out: Path, console: Console, 
 def _run(
     path: Path, plan: Plan, fleet: LocalFleet, session: Session, out: Path, console: Console, *, evict: bool
 ) -> int:
+    for warning in unwatched(session, plan):
+        console.print(warning)
     enqueued = enqueue(session, plan, confirm=lambda _question: True, file=str(path))
     console.print(f"{enqueued.sweep}: {plural(enqueued.jobs, 'job')}, {enqueued.ended:,} of them done before.")
     with scaling(fleet, session, lambda _report: None):

@@ -3,6 +3,7 @@
 `budget_usd` is no part of a sweep's identity. The price is that of the moment when the sweep was last enqueued.
 """
 
+from producer.results.bill import no_price
 from producer.results.cost import HOUR_S, price_of
 from producer.session import Session
 from producer.sweep.hold import find_hold, lift
@@ -31,6 +32,13 @@ def settle_budget(session: Session, plan: Plan) -> bool:
     if budget is not None and budget.hold(spent_s) is not None:
         return False
     return lift(session, plan.sweep, held.etag)
+
+
+def unwatched(session: Session, plan: Plan) -> tuple[str, ...]:
+    """Return what to tell the person where a plan has a budget, and without a price nobody can watch it."""
+    if plan.budget_usd is None or budget_of(session, plan) is not None:
+        return ()
+    return (f"Nobody watches budget_usd: {no_price(session.target)}",)
 
 
 def budget_of(session: Session, plan: Plan) -> Budget | None:

@@ -7,6 +7,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from producer.commands import models
+from producer.sweep.planning import Planned
 from tests.fakes.sweeps import Storage, episodes, make_plan
 from worker.contract.errors import InputError
 
@@ -88,3 +89,18 @@ def test_a_job_file_that_holds_no_job_of_this_release_is_wrong_input_and_named(
     error = call("train", str(file)).exception
     assert isinstance(error, InputError)
     assert str(error).startswith(f"{file}: {words}")
+
+
+def test_train_takes_an_unproven_environment_when_told_to(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[bool] = []
+
+    def plan_file(_: Path, *, allow_unproven: bool = False) -> Planned:
+        asked.append(allow_unproven)
+        return Planned(PLAN)
+
+    monkeypatch.setattr(models, "plan_file", plan_file)
+    monkeypatch.setattr(models, "run_worker", lambda *_: None)
+    for options in ([], ["--allow-unproven"]):
+        done = call("train", str(tmp_path / "s.yaml"), *options)
+        assert done.exit_code == 0, done.output
+    assert asked == [False, True]

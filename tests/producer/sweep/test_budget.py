@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from producer.session import Session
+from producer.sweep.budget import unwatched
 from producer.sweep.enqueue import Enqueued, enqueue
 from producer.sweep.hold import pause, resume
 from tests.fakes.producing import Gate, Killed, Storage, every_moment, kill, plan_of
@@ -102,3 +103,12 @@ def test_a_hold_says_what_was_spent_at_which_price() -> None:
     budget = Budget(usd=3, slot_seconds=300, price="a price")
     assert budget.hold(299) is None
     assert budget.hold(310) == Hold(kind="budget", reason="3.10 $ of 3.00 $ are spent, at a price")
+
+
+def test_a_budget_that_nobody_can_watch_is_spoken_of() -> None:
+    session = Storage().session()
+    unpriced = priced(session, None)
+    (warning,) = unwatched(unpriced, plan_of("budget_usd: 3\n"))
+    assert warning.startswith("Nobody watches budget_usd: ")
+    assert unwatched(unpriced, plan_of()) == ()
+    assert unwatched(priced(session), plan_of("budget_usd: 3\n")) == ()
