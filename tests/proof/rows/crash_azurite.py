@@ -4,7 +4,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-from tests.proof.crash_points import Point
+from tests.proof.crash_points import Point, points_at
 from tests.proof.herd import Herd
 from tests.proof.killed_workers import kill_at, requests_of
 from tests.proof.real_processes import DURATIONS
@@ -13,7 +13,7 @@ from tests.proof.stage import Stage, on_stage
 from tests.proof.worker_process import AT_STEP
 
 EVERY: Final = {"small": 120, "full": 1}
-"""Of the points of a scenario, every so-manieth."""
+"""Of all points, every so-manieth."""
 POINTS: Final = 360
 """So many there are at least: threads race, and with them vary two or three of 120 requests."""
 LANES: Final = 6
@@ -23,17 +23,15 @@ LANES: Final = 6
 def play(stage: Stage, herd: Herd, size: Size, tell: Tell = told) -> Found:
     """Kill a worker at each point of each scenario."""
     killed = dict.fromkeys(AT_STEP, 0)
-    failures: list[str] = []
-    there_are = not_reached = 0
+    every = [(name, point) for name in AT_STEP for point in points_at(requests_of(stage, herd, name))]
+    failures = [] if len(every) >= POINTS else [f"there are {len(every)} points: correct POINTS"]
+    not_reached = 0
     one_at_a_time = threading.Lock()
 
     def found() -> Found:
-        figures = {
-            "points": there_are,
-            "of these not reached": not_reached,
-            **{f"kills in {name}": count for name, count in killed.items()},
-        }
-        return Found(sum(killed.values()), {**figures, "wrong": len(failures)}, tuple(failures))
+        figures = {f"kills in {name}": count for name, count in killed.items()}
+        figures |= {"not reached": not_reached, "wrong": len(failures)}
+        return Found(sum(killed.values()), figures, tuple(failures))
 
     def kill(name: str, point: Point) -> None:
         nonlocal not_reached
@@ -45,13 +43,11 @@ def play(stage: Stage, herd: Herd, size: Size, tell: Tell = told) -> Found:
             tell(f"{name}: {killed[name]} kills", found())
 
     with ThreadPoolExecutor(LANES) as pool:
+        chosen = every[tell.done + EVERY[size] // 2 :: EVERY[size]]
+        kills = [pool.submit(kill, name, point) for name, point in chosen]
         try:
-            for name in AT_STEP:
-                count = requests_of(stage, herd, name)
-                points = [Point(at, after) for at in range(1, count + 1) for after in (False, True)]
-                there_are += len(points)
-                for one in [pool.submit(kill, name, point) for point in points[EVERY[size] // 2 :: EVERY[size]]]:
-                    one.result()
+            for one in kills:
+                one.result()
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
@@ -70,4 +66,5 @@ ROW = Row(
     promise="kill -9 of a worker at any request of a job's life or an eviction, over Azurite: old or new, never a mix",
     run=run,
     wanted=POINTS,
+    adds_up=True,
 )

@@ -20,11 +20,11 @@ def run(size: Size, tell: Tell) -> Found:
         figures = {f"points of {name}": count for name, count in crashed.items()}
         return Found(sum(crashed.values()), {**figures, "wrong": len(failures)}, tuple(failures))
 
-    for name, scenario in SCENARIOS.items():
-        for point in list(points(scenario))[:: EVERY[size]]:
-            failures += [f"{name}, crash {point}: {problem}" for problem in crash(scenario, point)]
-            crashed[name] += 1
-            tell(f"{name}: {crashed[name]} crash points", found())
+    every = [(name, point) for name, scenario in SCENARIOS.items() for point in points(scenario)]
+    for name, point in every[tell.done :: EVERY[size]]:
+        failures += [f"{name}, crash {point}: {problem}" for problem in crash(SCENARIOS[name], point)]
+        crashed[name] += 1
+        tell(f"{name}: {crashed[name]} crash points", found())
     return found()
 
 
@@ -34,4 +34,5 @@ ROW = Row(
     promise="A crash at any request of a worker, enqueue, retry, cancel, delete or drain: old or new, and never a mix",
     run=run,
     wanted=POINTS,
+    adds_up=True,
 )

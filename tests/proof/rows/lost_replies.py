@@ -27,7 +27,7 @@ def play(stage: Stage, size: Size, tell: Tell = told) -> Found:
         right[trial.operation] += not wrong
         tell(f"{sum(right.values())} of {len(OPERATIONS) * TIMES[size]} lost answers", found())
 
-    lose_many(stage, TIMES[size], LANES[size], count)
+    lose_many(stage, TIMES[size], LANES[size], count, tell.done)
     return found()
 
 
@@ -42,4 +42,5 @@ ROW = Row(
     promise="A lost answer to send, receive, update, delete, put state or put manifest: no false loss, nothing twice",
     run=run,
     wanted=len(OPERATIONS) * TIMES["full"],
+    adds_up=True,
 )

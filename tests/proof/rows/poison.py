@@ -1,4 +1,8 @@
-"""Row 8: hostile messages, jobs that never end well, and healthy ones whose workers vanish."""
+"""Row 8: hostile messages, jobs that never end well, and healthy ones whose workers vanish.
+
+A trainer that hangs is killed under the real systemd in tests/machines/test_hang.py. That a long restore and a long
+final evaluation are not is shown by the real signs of life on a virtual clock, in tests/simulator/test_schedules.py.
+"""
 
 from collections.abc import Callable, Mapping
 from functools import partial
