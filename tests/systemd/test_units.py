@@ -9,6 +9,7 @@ import pytest
 from tests.needs import program
 from worker.contract.settings import Durations
 from worker.exit_status import LEAVES, STOPPED
+from worker.notify import START_EXTENSION_S
 from worker.vm.processes import TERM_S
 
 UNITS = Path(__file__).parents[2] / "systemd"
@@ -132,6 +133,10 @@ def test_what_the_protocol_rests_on(name: str, directive: str, value: str, why: 
 def test_a_stop_leaves_time_for_the_last_commit_and_ends_before_the_notice_does() -> None:
     (stop_s,) = directives(WORKER)["Service.TimeoutStopSec"]
     assert DURATIONS.stop_deadline_s < int(stop_s) < 30
+
+
+def test_a_start_is_as_patient_between_two_signs_of_life_as_the_watchdog() -> None:
+    assert DURATIONS.watchdog_s == START_EXTENSION_S
 
 
 def test_an_orderly_stop_may_be_started_again() -> None:
