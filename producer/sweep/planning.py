@@ -139,7 +139,9 @@ def _common(
     """Return what all sets share.
 
     What is fixed may make sense only together with what is searched (many gradient steps with small batches); then
-    the first set's values complete it. Every set names all of those itself.
+    the first set that makes sense of it completes it. Every set names all of those itself.
+
+    Raises InputError where no set does: then what is fixed is at fault.
     """
     content: dict[str, Any] = {
         "environment": environment.model_dump(mode="json"),
@@ -147,14 +149,16 @@ def _common(
         "trainer": file.trainer,
         "evaluation": file.evaluation.model_dump(mode="json"),
     }
-    try:
-        return Configuration.model_validate({**content, "hyperparameters": nested(file.fixed)})
-    except ValidationError:
-        own = {name: value for name, value in sets[0].items() if name in ALLOWED}
+    refusals: list[tuple[ValidationError, Mapping[str, Value]]] = []
+    nothing: Mapping[str, Value] = {}
+    for differs in (nothing, *sets):
+        values = {**file.fixed, **{name: value for name, value in differs.items() if name in ALLOWED}}
         try:
-            return Configuration.model_validate({**content, "hyperparameters": nested({**file.fixed, **own})})
+            return Configuration.model_validate({**content, "hyperparameters": nested(values)})
         except ValidationError as error:
-            raise document.refuse(Problem(_searched(file) if own else ("fixed",), _reason(error, sets[0]))) from error
+            refusals.append((error, values))
+    first, completed = refusals[1]
+    raise document.refuse(Problem(("fixed",), _reason(first, _weights(completed)))) from first
 
 
 def _configuration(
@@ -182,6 +186,15 @@ def _reason(error: ValidationError, values: Mapping[str, Value]) -> str:
     reason = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
     listed = ", ".join(f"{name}={shown(value)}" for name, value in values.items())
     return f"with {listed}: {reason}" if listed else reason
+
+
+def _weights(values: Mapping[str, Value]) -> dict[str, Value]:
+    """Return what decides how long a job cannot be interrupted, defaults included."""
+    whole = Hyperparameters.model_validate(nested(values)).model_dump(mode="json")
+    return {
+        **{name: whole[name] for name in ("train_freq", "gradient_steps", "batch_size")},
+        "net_arch": whole["policy_kwargs"]["net_arch"],
+    }
 
 
 def _environment(

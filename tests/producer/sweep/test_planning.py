@@ -155,7 +155,7 @@ def test_what_is_fixed_may_make_sense_only_with_what_is_searched() -> None:
     [
         (
             "fixed: {gradient_steps: 10_000}\n",
-            "s.yaml, line 5: fixed: about",
+            "s.yaml, line 5: fixed: with train_freq=1, gradient_steps=10000, batch_size=256, net_arch=[256, 256]: about",
         ),
         (
             "search: {method: grid}\nspace: {gradient_steps: {choices: [1, 10_000]}}\n",
@@ -216,6 +216,37 @@ def test_a_job_that_fits_into_no_message_is_refused() -> None:
 
 
 # ---- environments that are not in the table ------------------------------------------------------------------------
+
+
+WHOLE_EPISODES = "fixed: {train_freq: [1, episode], gradient_steps: -1}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (WHOLE_EPISODES, "batch_size=256"),
+        (
+            WHOLE_EPISODES
+            + "search: {method: random, count: 3}\nspace: {tau: {low: 0.01, high: 0.02}}\n"
+            + "baseline: {tau: 0.01, batch_size: 256}\n",
+            "batch_size=256",
+        ),
+        (WHOLE_EPISODES + "search: {method: grid}\nspace: {batch_size: {choices: [512, 256]}}\n", "batch_size=512"),
+    ],
+)
+def test_what_no_set_makes_sense_of_is_blamed_on_what_is_fixed(text: str, words: str) -> None:
+    message = complaint(TOP + text)
+    assert message.startswith('s.yaml, line 5: fixed: with train_freq=[1, "episode"], gradient_steps=-1, batch_size=')
+    assert f"{words}, net_arch=[256, 256]: about " in message
+    assert "too long for an eviction notice" in message
+
+
+def test_where_one_set_makes_sense_of_what_is_fixed_another_is_blamed_for_its_own() -> None:
+    fixed = WHOLE_EPISODES + "search: {method: list}\n"
+    assert complaint(TOP + fixed + "space: [{batch_size: 256}, {batch_size: 4}]\n").startswith(
+        "s.yaml, line 7: space[0]: with batch_size=256: about "
+    )
+    assert len(plan(TOP + fixed + "space: [{batch_size: 4}, {batch_size: 8}]\n").sets) == 2
 
 
 def test_an_unproven_environment_needs_the_persons_word() -> None:
