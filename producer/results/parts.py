@@ -1,7 +1,6 @@
 """The parts of finished results: read through the manifest that names them, verified, and written to disk whole."""
 
-import os
-import tempfile
+import secrets
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -144,21 +143,14 @@ def write_whole(path: Path, body: bytes) -> None:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = Path(file.name)
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+        with temporary.open("xb") as file:  # with the rights of any new file: those of `tempfile` are its owner's alone
             file.write(body)
-        temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except OSError as error:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
         raise InputError(f"{path} cannot be written: {error.strerror}.") from error
-
-
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
 
 
 def side_by_side(read: Callable[[JobProgress], None], jobs: Iterable[JobProgress]) -> None:

@@ -1,5 +1,6 @@
 """Claims about downloads: only verified bytes reach the disk, whole, and a second call fetches what is missing."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,15 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(InputError, match="cannot be written"):
         write_whole(tmp_path / "file" / "model.zip", b"x")
+
+
+def test_a_file_has_the_rights_of_any_new_file_and_no_thread_touches_those_of_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "any").touch()
+    monkeypatch.delattr(os, "umask")  # it is the whole process's: two threads that ask for it leave it changed
+    write_whole(tmp_path / "model.zip", b"x")
+    assert (tmp_path / "model.zip").stat().st_mode == (tmp_path / "any").stat().st_mode
 
 
 def test_a_failed_write_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -155,7 +155,7 @@ def test_what_is_fixed_may_make_sense_only_with_what_is_searched() -> None:
     [
         (
             "fixed: {gradient_steps: 10_000}\n",
-            "s.yaml, line 5: fixed: with train_freq=1, gradient_steps=10000, batch_size=256, net_arch=[256, 256]: about",
+            "line 5: fixed: with train_freq=1, gradient_steps=10000, batch_size=256, net_arch=[256, 256]: about",
         ),
         (
             "search: {method: grid}\nspace: {gradient_steps: {choices: [1, 10_000]}}\n",
