@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from worker.contract.errors import ConditionFailed, MessageGone
+from worker.contract.errors import ConditionFailed, MessageGone, StorageUnavailable
 from worker.contract.queue import Message, Receipt
 from worker.contract.records import Absent, Condition, Listed, Stored, Unchanged
 
@@ -89,6 +89,10 @@ class _Entry:
     dequeue_count: int = 0
 
 
+LARGEST_MESSAGE = 65_536
+"""Bytes of a text in UTF-8 that the service takes."""
+
+
 class MemoryQueue:
     """A MessageQueue in memory."""
 
@@ -99,6 +103,8 @@ class MemoryQueue:
         self._lock = threading.RLock()
 
     def send(self, text: str) -> Receipt:
+        if len(text.encode()) > LARGEST_MESSAGE:
+            raise StorageUnavailable("413 RequestBodyTooLarge")
         with self._lock:
             entry = _Entry(f"m{next(self._ids)}", text, self._clock(), f"r{next(self._ids)}")
             self._entries[entry.id] = entry

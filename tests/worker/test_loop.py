@@ -117,6 +117,25 @@ def test_a_job_that_always_raises_without_progress_is_poisoned_after_three_failu
     assert json.loads(record.text)["text"] == job.encode()
 
 
+def test_a_job_whose_exception_says_a_book_is_poisoned_all_the_same() -> None:
+    world, job = World(), tiny_job()
+    world.enqueue(job)
+    slow_to_commit = world.slot().durations.model_copy(update={"commit_s": 1000.0})
+    book = "é" * 100_000
+    slot = world.slot(trainers=failing_trainers(RuntimeError(book)), durations=slow_to_commit)
+
+    def poisoned() -> bool:
+        world.clock.now_s += 1.0
+        return world.jobs.count() == 0
+
+    run_until_idle(slot, until=poisoned)
+    assert book in world.manifest(job).outcome.reason
+    record = world.poison.receive(30)
+    assert record is not None
+    content = json.loads(record.text)
+    assert (content["text"], content["reason"][-3:]) == (job.encode(), "é …")
+
+
 @pytest.mark.parametrize("error", [Diverged("The loss is NaN."), BadConfiguration("No such environment.")])
 def test_what_can_never_succeed_fails_at_once(error: Exception) -> None:
     world, job = World(), tiny_job()
@@ -150,7 +169,22 @@ def test_a_full_runtime_directory_costs_no_claim(tmp_path: Path) -> None:
     assert (world.manifest(job).status, world.attempts(job)) == ("done", 1)
 
 
-@pytest.mark.parametrize("text", ["", "not JSON", "[]", "{}", '{"schema_version": 1}', "[" * 15_000, "x" * 60_000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "not JSON",
+        "[]",
+        "{}",
+        '{"schema_version": 1}',
+        "[" * 15_000,
+        "x" * 60_000,
+        "é" * 15_000,
+        "\U0001f680" * 15_000,
+        "<" * 15_000,
+    ],
+    ids=lambda text: f"{len(text)}-{text[:3]}",
+)
 def test_what_is_no_job_goes_to_the_poison_queue_after_one_delivery(text: str) -> None:
     world, job = World(), tiny_job()
     world.jobs.send(text)

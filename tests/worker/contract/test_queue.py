@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from tests.worker.contract.conftest import Stores
-from worker.contract.errors import MessageGone
+from worker.contract.errors import MessageGone, StorageUnavailable
 from worker.contract.queue import Message, MessageQueue
 from worker.contract.runtime import RealRuntime
 
@@ -31,6 +31,15 @@ def test_a_message_comes_as_it_was_sent(stores: Stores, text: str) -> None:
     stores.queue.send(text)
     message = received(stores.queue)
     assert (message.text, message.dequeue_count) == (text, 1)
+
+
+@pytest.mark.parametrize("text", ["x" * 65_536, "é" * 32_768])
+def test_a_message_of_64_kib_of_utf_8_comes_and_a_larger_one_is_refused(stores: Stores, text: str) -> None:
+    stores.queue.send(text)
+    with pytest.raises(StorageUnavailable, match="413"):
+        stores.queue.send(text + "x")
+    assert received(stores.queue).text == text
+    assert stores.queue.count() == 1
 
 
 def test_a_received_message_is_hidden_and_still_counted(stores: Stores) -> None:
