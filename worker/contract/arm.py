@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from azure.core.exceptions import AzureError, HttpResponseError, ResourceNotFoundError
 from azure.identity import CredentialUnavailableError
 
-from worker.contract.errors import CapacityRefused, FleetDenied, FleetError, SetChanged, Throttled
+from worker.contract.errors import CapacityRefused, FleetDenied, FleetError, SetChanged, Throttled, first_line
 from worker.contract.settings import Target
 
 if TYPE_CHECKING:
@@ -44,11 +44,11 @@ def fleet_errors() -> Iterator[None]:
     try:
         yield
     except CredentialUnavailableError as error:
-        raise FleetError(f"No token: {error.message.splitlines()[0]}") from error
+        raise FleetError(f"No token: {first_line(error)}") from error
     except HttpResponseError as error:
         raise _translated(error) from error
     except AzureError as error:
-        raise FleetError(str(error.message).splitlines()[0]) from error
+        raise FleetError(first_line(error)) from error
 
 
 def delete_instances(client: "ComputeManagementClient", target: Target, names: Sequence[str]) -> None:

@@ -22,7 +22,7 @@ from azure.storage.queue import QueueServiceClient
 if TYPE_CHECKING:
     from azure.mgmt.compute import ComputeManagementClient
 
-from worker.contract.errors import AccessDenied, ConditionFailed, MessageGone, StorageUnavailable
+from worker.contract.errors import AccessDenied, ConditionFailed, MessageGone, StorageUnavailable, first_line
 from worker.contract.permissions import Service, UnknownRequest, need_of_storage_url
 from worker.contract.settings import Target
 from worker.contract.sign_in import SignedIn
@@ -162,19 +162,19 @@ def storage_errors(service: Service, endpoint: str) -> Iterator[None]:
     except (ConditionFailed, MessageGone):
         raise
     except CredentialUnavailableError as error:
-        raise StorageUnavailable(f"No token: {error.message.splitlines()[0]}") from error
+        raise StorageUnavailable(f"No token: {first_line(error)}") from error
     except HttpResponseError as error:
         if error.status_code in {401, 403}:
             raise AccessDenied(f"{_brief(error)}{_way_in(error, service, endpoint)}") from error
         raise StorageUnavailable(_brief(error)) from error
     except AzureError as error:
-        raise StorageUnavailable(str(error.message).splitlines()[0]) from error
+        raise StorageUnavailable(first_line(error)) from error
 
 
 def _brief(error: HttpResponseError) -> str:
     code = getattr(error, "error_code", None) or (error.error.code if error.error else "")
-    first = (error.message or "").splitlines()[:1]
-    return f"{error.status_code} {code} {first[0] if first else ''}".strip()
+    said = (str(error.status_code or ""), code, first_line(error) if error.message else "")
+    return " ".join(part for part in said if part)
 
 
 def _way_in(error: HttpResponseError, service: Service, endpoint: str) -> str:

@@ -126,3 +126,9 @@ class Diverged(TranquilityError):
 
 class BadConfiguration(TranquilityError):
     """The job's configuration cannot be trained."""
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of what a library's error says, or its name where it says nothing."""
+    lines = str(getattr(error, "message", None) or error).splitlines()
+    return next((line for line in lines if line.strip()), type(error).__name__)

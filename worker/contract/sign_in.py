@@ -9,7 +9,7 @@ from typing import Any, Final
 from azure.core.credentials import AccessToken, TokenCredential
 from azure.core.exceptions import ClientAuthenticationError
 
-from worker.contract.errors import NotSignedIn
+from worker.contract.errors import NotSignedIn, first_line
 
 RENEWED_BEFORE_S: Final = 300.0
 """Of a token's end: as azure-core does."""
@@ -57,6 +57,6 @@ class SignedIn:
         except ClientAuthenticationError as error:
             # A chain tells of all its members, of which most are nothing to this person.
             said = _OF_THE_CLI.search(error.message)
-            self._refused = f"It says: {said[1] if said else error.message.splitlines()[0]}"
+            self._refused = f"It says: {said[1] if said else first_line(error)}"
             self._refusals += 1
             raise NotSignedIn(self._refused) from error

@@ -21,7 +21,7 @@ from stable_baselines3.sac.policies import SACPolicy
 
 from worker.contract.base import Scalar
 from worker.contract.environments import PROVEN, ProbeVerdict
-from worker.contract.errors import InputError
+from worker.contract.errors import InputError, first_line
 from worker.contract.job import EnvironmentSpec
 from worker.contract.result import RESULT, Result
 from worker.training.algorithm import ACTIVATIONS
@@ -84,8 +84,7 @@ def _parts(path: Path) -> tuple[Weights, Mapping[str, Any]]:
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}.") from error
     except (zipfile.BadZipFile, KeyError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path} is not a model.zip of Stable-Baselines3: {first}") from error
+        raise InputError(f"{path} is not a model.zip of Stable-Baselines3: {first_line(error)}") from error
     if not isinstance(found, dict) or not all(isinstance(value, torch.Tensor) for value in found.values()):
         raise InputError(f"{path} is not a model.zip of Stable-Baselines3: policy.pth holds more than weights.")
     return found, described if isinstance(described, dict) else {}
@@ -119,7 +118,7 @@ def _environment_beside(path: Path) -> EnvironmentSpec:
             "name it, as in --env LunarLanderContinuous-v3."
         ) from error
     except (OSError, ValidationError) as error:
-        raise InputError(f"{beside} cannot be read: {str(error).splitlines()[0]}.") from error
+        raise InputError(f"{beside} cannot be read: {first_line(error)}.") from error
 
 
 def _policy(path: Path, weights: Weights, activation: type[torch.nn.Module], spec: EnvironmentSpec) -> SACPolicy:
