@@ -1,6 +1,7 @@
 """What tests of a whole fleet look at, and wait for."""
 
 from collections.abc import Callable
+from typing import TypeVar
 
 from producer.emulator.fleet import LocalFleet
 from producer.fleet.scale_set import AzureScaleSet
@@ -10,7 +11,8 @@ from worker.contract.errors import FleetError
 from worker.contract.manifest import Manifest
 from worker.contract.plan import Plan
 
-PATIENCE_S = 280.0
+PATIENCE_S = 600.0
+T = TypeVar("T")
 
 
 class Observer:
@@ -20,13 +22,14 @@ class Observer:
         self._fleet, self._session, self._plan = fleet, session, plan
         self._scale_set = AzureScaleSet(session.compute, session.target)
 
-    def until(self, wanted: Callable[[], bool]) -> None:
-        """Wait for it; fail when it never comes."""
+    def until(self, wanted: Callable[[], T]) -> T:
+        """Wait for it, and return it; fail when it never comes."""
         never = self._session.runtime.event()
         ends_s = self._session.runtime.monotonic() + PATIENCE_S
-        while not wanted():
+        while not (found := wanted()):
             assert self._session.runtime.monotonic() < ends_s, "it never came so far"
             self._session.runtime.wait(never, 0.5)
+        return found
 
     def manifests(self) -> dict[str, Manifest]:
         """Return what there is of the sweep's manifests."""
@@ -38,14 +41,14 @@ class Observer:
     def busy_with_a_commit(self) -> str | None:
         """Return a VM that trains a job of which something is committed."""
         for manifest in self.manifests().values():
-            if manifest.status == "running" and 300 < manifest.step < 2_000:
-                return manifest.worker.partition("/")[0]
+            vm = manifest.worker.partition("/")[0]
+            if manifest.status == "running" and manifest.generations and vm in self._fleet.instances:
+                return vm
         return None
 
     def evict(self, *, notice: bool) -> str:
         """Evict such a VM, as soon as there is one; return its name."""
-        self.until(lambda: self.busy_with_a_commit() in self._fleet.instances)
-        vm = self.busy_with_a_commit()
+        vm = self.until(self.busy_with_a_commit)
         assert vm is not None
         self._fleet.evict(vm, notice=notice)
         self.until(lambda: vm not in self._fleet.instances)

@@ -14,15 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from producer.emulator.tokens import DirectCredential, Identity, TokenAuthority
-from worker.contract.job import Job
+from tests.system.watched import Beat, Look, hold, watched
 from worker.contract.records import BlobStore, Condition, Listed, Stored
+from worker.contract.result import RESULT
 from worker.contract.runtime import RealRuntime
 from worker.contract.settings import Durations, Target, WorkerSettings
 from worker.notify import Supervisor
 from worker.run import assemble, run_assembled
-from worker.slot import Slot, Trainers
+from worker.slot import Slot
 from worker.stop import StopRequest
-from worker.training_run import Boundary, FinishedRun, TrainingRun
+from worker.training_run import Boundary, TrainingRun
 from worker.vm.files import Notice, notice_file, write_file
 
 
@@ -35,7 +36,7 @@ class KillingBlobs:
     """Blobs; the process dies before or after the n-th write of a name with this part in it."""
 
     def __init__(self, blobs: BlobStore, part: str, count: int, *, after: bool) -> None:
-        self._blobs, self._part, self._left, self._after = blobs, part, count, after
+        self._blobs, self._part, self.left, self._after = blobs, part, count, after
 
     def put(
         self,
@@ -45,11 +46,11 @@ class KillingBlobs:
         condition: Condition = None,
         metadata: Mapping[str, str] | None = None,
     ) -> str:
-        self._left -= self._part in name
-        if self._part in name and self._left == 0 and not self._after:
+        self.left -= self._part in name
+        if self._part in name and self.left == 0 and not self._after:
             die()
         etag = self._blobs.put(container, name, body, condition, metadata)
-        if self._part in name and self._left == 0:
+        if self._part in name and self.left == 0:
             die()
         return etag
 
@@ -68,30 +69,15 @@ class KillingBlobs:
         return iter(listed)
 
 
-class WatchedRun:
-    """A run; `look` is called at every boundary."""
-
-    def __init__(self, run: TrainingRun, look: Callable[[TrainingRun], None]) -> None:
-        self._run, self._look = run, look
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._run, name)
-
-    def train(self, boundary: Boundary, beat: Callable[[], None]) -> FinishedRun:
-        def watched(run: TrainingRun) -> None:
-            self._look(run)
-            boundary(run)
-
-        return self._run.train(watched, beat)
-
-
 def wanted(slot: Slot, end: Mapping[str, Any]) -> Slot:
     """Return the slot that ends where `end` says."""
     if end["how"] == "write":
         blobs = KillingBlobs(slot.blobs, end["part"], end["count"], after=end["after"])
-        return replace(slot, blobs=blobs)
+        in_training = end["part"] != RESULT
+        trainers = watched(slot.trainers, a_boundary_a_write(blobs)) if in_training else slot.trainers
+        return replace(slot, blobs=blobs, trainers=trainers)
 
-    def look(run: TrainingRun) -> None:
+    def look(run: TrainingRun, boundary: Boundary, beat: Beat) -> None:
         flown = len(run.partial_evaluation.returns) if run.partial_evaluation else -1
         if end["how"] == "step" and run.step >= end["at"]:
             die()
@@ -99,13 +85,19 @@ def wanted(slot: Slot, end: Mapping[str, Any]) -> Slot:
             die()
         if end["how"] == "notice" and run.step >= end["at"]:
             write_file(notice_file(slot.runtime_directory), Notice(type="Preempt"))
+            hold(run, boundary, beat, lambda: False)  # the boundary ends it, once the notice is read
 
-    def build(job: Job) -> TrainingRun:
-        run: Any = WatchedRun(slot.trainers.build(job), look)
-        watched: TrainingRun = run
-        return watched
+    return replace(slot, trainers=watched(slot.trainers, look))
 
-    return replace(slot, trainers=Trainers(build, slot.trainers.fingerprint))
+
+def a_boundary_a_write(blobs: KillingBlobs) -> Look:
+    """Let a run go on by one boundary for each write that counts: all come, however soon the job could be done."""
+
+    def look(run: TrainingRun, boundary: Boundary, beat: Beat) -> None:
+        left = blobs.left
+        hold(run, boundary, beat, lambda: blobs.left < left)
+
+    return look
 
 
 def main() -> int:

@@ -2,17 +2,20 @@
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
 
+from producer.emulator import local
 from producer.emulator.local import LocalOptions, local_fleet, scaling
 from producer.results.parts import read_part
 from producer.session import LOCAL_TARGET
 from producer.sweep.enqueue import enqueue
 from producer.sweep.planning import plan_file
 from tests.system.observer import Observer
+from tests.system.waiting import WaitingImage
 from worker.contract.manifest import EVICTED
 from worker.contract.result import Result
 
@@ -45,7 +48,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     assert not (tmp_path / LOCAL_TARGET).exists()
 
 
-def test_a_sweep_survives_two_evictions_learns_and_leaves_nothing_running(folder: Path, azurite_home: Path) -> None:
+def test_a_sweep_survives_two_evictions_learns_and_leaves_nothing_running(
+    folder: Path, azurite_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go = folder / "go"
+    monkeypatch.setattr(local, "MachineImage", partial(WaitingImage, step=900, go=go))
     plan = plan_file(folder / "sweep.yaml").plan
     options = LocalOptions(instances=2, time_scale=0.05, notice_s=5.0, boot_s=0.5, azurite=azurite_home)
     before = {process.pid for process in psutil.Process().children(recursive=True)}
@@ -55,6 +62,7 @@ def test_a_sweep_survives_two_evictions_learns_and_leaves_nothing_running(folder
         with scaling(fleet, session, lambda report: reports.extend(report.changes)):
             observer = Observer(fleet, session, plan)
             evicted = {observer.evict(notice=True), observer.evict(notice=False)}
+            go.touch()
             observer.until(observer.asleep)
             manifests = observer.manifests()
         assert session.jobs.count() == 0

@@ -15,10 +15,10 @@ ROOT = Path(__file__).parents[2]
 SWEEP = """
 name: cut
 env: Pendulum-v1
-timesteps: 2_400
+timesteps: 600
 seeds: [0, 1, 2]
 fixed: {batch_size: 64, learning_starts: 200, policy_kwargs: {net_arch: [32, 32]}}
-evaluation: {every: 1_200, episodes: 1, final_episodes: 2}
+evaluation: {every: 300, episodes: 1, final_episodes: 2}
 """
 
 
@@ -32,13 +32,15 @@ def folder(tmp_path: Path, azurite_home: Path) -> Path:
 
 
 OPTIONS = ("--instances", "2", "--evict", "--time-scale", "0.05", "--notice", "5")
+WAITING = ("producer", "400", "go")
+"""Two thirds of the way: both jobs at work are together past the share of all steps after which `--evict` acts."""
 
 
 def local_run(folder: Path) -> "subprocess.Popen[str]":
-    """Begin the command, in a process group of its own as a shell would."""
+    """Begin the command, in a process group of its own as a shell would. Training waits for the file `go`."""
     own = {name: value for name, value in os.environ.items() if name != "AZURE_POD_IDENTITY_AUTHORITY_HOST"}
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "producer", "local", "run", "sweep.yaml", *OPTIONS],
+        [sys.executable, "-P", "-m", "tests.system.waiting", *WAITING, "local", "run", "sweep.yaml", *OPTIONS],
         cwd=folder,
         env={**own, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
@@ -65,6 +67,7 @@ def test_after_ctrl_c_nothing_runs_and_the_same_command_goes_on_to_the_leaderboa
     assert psutil.wait_procs(running, 10)[1] == []
     assert results(folder) == []
 
+    (folder / "go").touch()
     with local_run(folder) as second:
         assert second.stdout is not None
         said = second.stdout.read()

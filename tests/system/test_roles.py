@@ -12,7 +12,7 @@ from producer.emulator.arm import ArmSettings
 from producer.emulator.deployment import Deployment, deployed
 from producer.emulator.faults import Allocation
 from producer.emulator.fleet import Endpoints, FleetSettings, LocalFleet, Machine
-from producer.emulator.machine import MachineImage, at_this_pace
+from producer.emulator.machine import at_this_pace
 from producer.emulator.states import Latencies
 from producer.emulator.tokens import DirectCredential, Identity, TokenAuthority
 from producer.emulator.units import InstanceSpec
@@ -30,6 +30,7 @@ from tests.fakes.calls import Calls, compute_calls, storage_calls
 from tests.fakes.gate import Check, Gate, GateServer, without
 from tests.fakes.said import Said
 from tests.system.observer import PATIENCE_S, Observer
+from tests.system.waiting import WaitingImage
 from worker.contract import azure, names
 from worker.contract.errors import AccessDenied, FleetDenied
 from worker.contract.manifest import EVICTED
@@ -41,10 +42,10 @@ TIME_SCALE = 0.02
 SWEEP = """
 name: gated
 env: Pendulum-v1
-timesteps: 1_000
+timesteps: 500
 seeds: [0, 1]
 fixed: {batch_size: 64, learning_starts: 200, policy_kwargs: {net_arch: [32, 32]}}
-evaluation: {every: 1_000, episodes: 1, final_episodes: 2}
+evaluation: {every: 500, episodes: 1, final_episodes: 2}
 """
 
 
@@ -59,6 +60,8 @@ class World:
     session: Session
     said: Said
     folder: Path
+    go: Path
+    """Until this file is there, training waits."""
 
     def run(self, *arguments: str) -> Result:
         """Call a command of the operator's."""
@@ -112,7 +115,7 @@ def world(azurite_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     """One fleet for all tests of this module: each leaves it without jobs and without instances."""
     folder = tmp_path_factory.mktemp("gated")
     deployment = deployed(committed_snapshot(), max_instances=1, slots_per_instance=1)
-    image = MachineImage(deployment.vm_target, TIME_SCALE)
+    image = WaitingImage(deployment.vm_target, TIME_SCALE, step=300, go=folder / "go")
     gate, said, servers = Gate(deployment), Said(PATIENCE_S), list[GateServer]()
 
     def front(behind: Endpoints) -> Endpoints:
@@ -135,7 +138,7 @@ def world(azurite_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
         patch.chdir(folder)
         tokens = TokenAuthority.in_folder(folder / "data", lambda: datetime.now(UTC))
         try:
-            yield World(fleet, gate, deployment, tokens, open_session(), said, folder)
+            yield World(fleet, gate, deployment, tokens, open_session(), said, folder, image.go)
         finally:
             servers[0].close()
 
@@ -187,6 +190,7 @@ def test_a_whole_sweep_passes_and_uses_just_what_the_table_says(world: World) ->
     (evicted,) = world.fleet.instances
     world.session.compute.virtual_machines.simulate_eviction(world.session.target.resource_group, evicted)
     observer.until(lambda: evicted not in world.fleet.instances)
+    world.go.touch()
     # From here on no reconcile loop runs anywhere: the wake alone brings another VM, and that retires by itself.
     faults.wake_disabled = False
     world.said.await_one("The wake set the capacity to 1.")
