@@ -141,7 +141,8 @@ def _settle_message(slot: Slot, manifest: Manifest, lease: Lease, attempt: Attem
         if manifest.status == "poisoned":
             send_to_poison(slot, manifest.outcome.reason, manifest.job.encode(), lease.message_id)
         lease.delete()
-        attempt.collect_checkpoint() if manifest.status == "done" else None
+        if manifest.status == "done":
+            attempt.collect_checkpoint()
         return
     counts = manifest.counts
     errors = counts.storage_failures + counts.failures_in_a_row

@@ -172,8 +172,8 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     Mutant(
         "done leaves its message",
         "worker/job_run.py",
-        "        lease.delete()\n        attempt",
-        "        attempt",
+        '        lease.delete()\n        if manifest.status == "done"',
+        '        if manifest.status == "done"',
         ("tests/worker/test_loop.py",),
     ),
     Mutant(

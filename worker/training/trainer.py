@@ -75,10 +75,10 @@ class SacRun:
         if partial is not None and not self._continues(partial, state.step):
             kind = "final" if partial.final else "periodic"
             raise CheckpointCorrupt(f"The {kind} evaluation under way at step {partial.step} is not one of this state.")
-        model, environment = self._build(seed=None)
         try:
+            model, environment = self._build(seed=None)
             restore(model, environment, state, rows, beat, exact=exact)
-        except CheckpointCorrupt:
+        except BaseException:  # in mid-download storage may end, or a stop come: nobody else closes what was built
             self.close()
             raise
 

@@ -11,11 +11,13 @@ import pytest
 import safetensors.numpy
 import torch
 
-from worker.contract.errors import CheckpointCorrupt, Diverged
+from worker.contract.errors import CheckpointCorrupt, Diverged, StorageUnavailable
 from worker.contract.job import Job
 from worker.snapshot.arrays import Array
 from worker.snapshot.random_streams import Pcg64
+from worker.snapshot.replay_rows import ReplayRows
 from worker.snapshot.training_state import TrainingState, expected_tensors
+from worker.training.environment import TrainingEnvironment
 from worker.training.trainer import SacRun
 from worker.training_run import Snapshot, TrainingRun
 
@@ -173,6 +175,24 @@ def test_rows_that_are_missing_are_a_corrupt_checkpoint(late: Case) -> None:
     for missing in parts.values():
         with pytest.raises(CheckpointCorrupt, match="rows"):
             SacRun(late.job).restore(late.snapshot.state, missing, None, ignore, exact=True)
+
+
+def test_a_download_that_breaks_off_leaves_no_environment_open(late: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[TrainingEnvironment] = []
+    close = TrainingEnvironment.close
+
+    def told(environment: TrainingEnvironment) -> None:
+        closed.append(environment)
+        close(environment)
+
+    def breaks_off() -> Iterator[ReplayRows]:
+        yield late.snapshot.rows.slice(0, 100)
+        raise StorageUnavailable("The connection broke.")
+
+    monkeypatch.setattr(TrainingEnvironment, "close", told)
+    with pytest.raises(StorageUnavailable):
+        SacRun(late.job).restore(late.snapshot.state, breaks_off(), None, ignore, exact=True)
+    assert len(closed) == 1
 
 
 def arrays(run: SacRun) -> Iterator[Array]:
