@@ -73,7 +73,7 @@ class Hyperparameters(Frozen):
 
     learning_rate: Schedule = 3e-4
     buffer_size: Annotated[int, Field(ge=1_000, le=2_000_000)] = 1_000_000
-    """Transitions. At least one episode must fit."""
+    """Transitions. An episode may be longer: to replay it, its actions are kept beside the buffer."""
     learning_starts: Annotated[int, Field(ge=0, le=1_000_000)] = 100
     """Steps of uniform random actions before the first update."""
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 256
