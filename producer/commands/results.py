@@ -112,7 +112,7 @@ class Look:
         top: Annotated[int, typer.Option(help="Sets to show.", min=1)] = 20,
         folder: Annotated[
             Path | None,
-            typer.Option("--download", metavar="DIR", help="Fetch models, results, curves.", show_default=False),
+            typer.Option("--download", metavar="DIR", help="Fetch models, results, curves, logs.", show_default=False),
         ] = None,
         as_json: AsJson = False,
         as_csv: Annotated[bool, typer.Option("--csv", help="Print one line a run, as CSV.")] = False,

@@ -21,6 +21,8 @@ from worker.contract.result import CURVE, EPISODES, MODEL, POLICY, RESULT
 
 Part = Literal["result", "curve", "model", "policy", "episodes"]
 FILES: dict[Part, str] = {"result": RESULT, "curve": CURVE, "model": MODEL, "policy": POLICY, "episodes": EPISODES}
+LOG = "log.jsonl"
+"""What all attempts of a job said, in their order: the worker's log, a JSON object a line."""
 READERS = 8
 """Jobs read at the same time."""
 
@@ -86,7 +88,7 @@ class Downloaded:
 
 
 def download(blobs: BlobStore, sweep: SweepProgress, folder: Path) -> Downloaded:
-    """Fetch all parts of the result of every finished job into `folder`; again called, only what is missing.
+    """Fetch all parts of the result of every finished job, and its log; again called, only what is missing.
 
     What is damaged is reported and the rest fetched all the same.
 
@@ -109,7 +111,7 @@ def _download_job(blobs: BlobStore, sweep: str, job: str, folder: Path) -> Downl
         outcome = read_outcome(blobs, sweep, job)
     except ResultDamaged as error:
         return Downloaded(problems=(error.detail,))
-    total = Downloaded()
+    total = _download_log(blobs, sweep, job, folder / LOG)
     for part, file_name in FILES.items():
         reference: BlobRef | None = getattr(outcome, part)
         path = folder / file_name
@@ -123,6 +125,18 @@ def _download_job(blobs: BlobStore, sweep: str, job: str, folder: Path) -> Downl
         else:
             total += Downloaded(written=1)
     return total
+
+
+def _download_log(blobs: BlobStore, sweep: str, job: str, path: Path) -> Downloaded:
+    """Fetch a job's log. No manifest names it: its length tells whether it is there."""
+    listed = list(blobs.list(names.SWEEPS, names.logs(sweep, job)))
+    if not listed:
+        return Downloaded()
+    if path.is_file() and path.stat().st_size == sum(blob.length for blob in listed):
+        return Downloaded(kept=1)
+    found = [blobs.get(names.SWEEPS, blob.name) for blob in listed]
+    write_whole(path, b"".join(blob.body for blob in found if blob is not None))
+    return Downloaded(written=1)
 
 
 def _is_whole(path: Path, reference: BlobRef) -> bool:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from producer.results.parts import ResultDamaged, download, folders, read_outcome, read_part, write_whole
+from producer.results.parts import LOG, ResultDamaged, download, folders, read_outcome, read_part, write_whole
 from producer.results.progress import ProgressReader, SweepProgress
 from tests.fakes.sweeps import Storage, episodes, make_plan, running
 from worker.contract import names
@@ -57,6 +57,18 @@ def test_a_second_download_fetches_only_what_is_missing_or_damaged(
     found = download(storage.blobs, progress(storage), tmp_path)
     assert (found.written, found.kept) == (2, 8)
     assert (folder / CURVE).read_bytes().endswith(b"10.0\n")
+
+
+def test_a_download_has_the_workers_log_of_all_attempts(storage: Storage, done: Manifest, tmp_path: Path) -> None:
+    for epoch, text in ((2, b'{"event": "job.done"}\n'), (1, b'{"event": "job.claimed"}\n')):
+        storage.blobs.put(names.SWEEPS, names.log("lunar", JOBS[0].id, epoch, "ab" * 8), text)
+    log = tmp_path / "0000-tau=0.01" / "seed-0" / LOG
+    assert download(storage.blobs, progress(storage), tmp_path).written == 11
+    assert log.read_bytes() == b'{"event": "job.claimed"}\n{"event": "job.done"}\n'
+    assert download(storage.blobs, progress(storage), tmp_path).kept == 11
+    log.write_bytes(b"cut")
+    assert download(storage.blobs, progress(storage), tmp_path).written == 1
+    assert log.stat().st_size > 3
 
 
 @pytest.mark.parametrize("damage", [b"something else", b"", None])
