@@ -45,6 +45,7 @@ class Attempt:
         finally:
             committer.close()
         committer.raise_its_error()
+        committer.tell(finished.curve)
         return finished
 
     def collect_checkpoint(self) -> None:

@@ -119,13 +119,16 @@ class Committer:
             rows=len(snapshot.rows),
             seconds=round(self._runtime.monotonic() - started_s, 3),
         )
-        self._tell(snapshot.state.curve)
+        self.tell(snapshot.state.curve)
         with contextlib.suppress(StorageError):  # what is left behind costs cents, and `done` lists it
             self._store.collect(decisions.garbage(before, after))
             self._after_commit()
 
-    def _tell(self, curve: Curve) -> None:
-        """Log what was measured since the last commit: SB3's keys, which `export --follow` reads, and people too."""
+    def tell(self, curve: Curve) -> None:
+        """Log what was measured since the last commit: SB3's keys, which `export --follow` reads, and people too.
+
+        Called by the thread, and after `close` for what came behind the last commit.
+        """
         for row in curve.after(self._told_step):
             self._log.info(MEASURED, step=row.step, **{key: float(f"{value:.6g}") for key, value in row.values.items()})
             self._told_step = row.step

@@ -130,7 +130,15 @@ def _write_the_end(slot: Slot, claim: Fence, attempt: Attempt, change: Change, l
     except OwnershipLost as error:
         log.warning("ownership.lost", error=str(error))
     else:
-        log.info("job.ended", status=manifest.status, step=manifest.step, how=manifest.attempts[-1].ended)
+        _say_how_it_ended(manifest, log)
+
+
+def _say_how_it_ended(manifest: Manifest, log: Logger) -> None:
+    ended, score = manifest.attempts[-1], manifest.outcome.score
+    why = {"reason": ended.reason} if ended.reason else {}
+    result = {"mean_return": round(score.mean, 2)} if score else {}
+    say = log.warning if ended.ended == "failed" else log.info
+    say("job.ended", status=manifest.status, step=manifest.step, how=ended.ended, **why, **result)
 
 
 def _settle_message(slot: Slot, manifest: Manifest, lease: Lease, attempt: Attempt) -> None:

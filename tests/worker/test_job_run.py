@@ -1,11 +1,14 @@
 """Claims about the order of things at the end of a job."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
-from tests.fakes.slot import QUICK, World, run_until_idle
+from tests.fakes.slot import QUICK, World, listening, run_until_idle
 from tests.fakes.trainer import tiny_job, tiny_trainers
+from worker.contract.job import Job
+from worker.contract.log import MEASURED
 from worker.contract.queue import Receipt
 from worker.contract.runtime import RealRuntime, Task
 from worker.contract.through import QueueThrough
@@ -105,3 +108,35 @@ def test_the_first_training_step_of_a_slot_is_told_and_no_later_one() -> None:
     world.enqueue(tiny_job(timesteps=260))
     run_until_idle(replace(slot, stop=StopRequest(slot.runtime)))
     assert slot.signs.report().first_step_seconds == first
+
+
+def ended(job: Job, **slot: Any) -> list[MutableMapping[str, Any]]:
+    """Run a job until its first claim has ended; return what its log says of measurements and of that end."""
+    world, (logger, said) = World(), listening()
+    world.enqueue(job)
+
+    def ends() -> list[MutableMapping[str, Any]]:
+        return [event for event in said if event["event"] == "job.ended"]
+
+    run_until_idle(replace(world.slot(**slot), log=logger), until=lambda: bool(ends()))
+    first = ends()[0]
+    return [*(event for event in said[: said.index(first)] if event["event"] == MEASURED), first]
+
+
+def test_the_log_ends_with_what_was_measured_behind_the_last_commit_and_the_score() -> None:
+    *measured, end = ended(tiny_job(timesteps=250))
+    assert measured[-1]["step"] == 200
+    assert (end["log_level"], end["status"], end["step"]) == ("info", "done", 250)
+    assert isinstance(end["mean_return"], float)
+
+
+def test_the_log_of_a_job_that_failed_ends_with_a_warning_and_the_reason() -> None:
+    def mistake() -> None:
+        raise ValueError("a mistake of the environment")
+
+    *_, end = ended(tiny_job(timesteps=250), trainers=tiny_trainers(mistake))
+    assert (end["log_level"], end["how"], end["reason"]) == (
+        "warning",
+        "failed",
+        "ValueError: a mistake of the environment",
+    )
