@@ -45,7 +45,12 @@ def run_assembled(slot: Slot, supervisor: Supervisor, *, booted_s: float, noted_
     slot.log.info("slot.started", slot=slot.name, release=slot.release)
     presence = Presence(slot, supervisor)
     slot.say_what_it_works_on(None)
-    slot.signs.idle(boot_seconds=max(0.0, slot.runtime.monotonic() - booted_s))
+    since_boot_s = max(0.0, slot.runtime.monotonic() - booted_s)
+    if since_boot_s > slot.durations.boot_grace_s:
+        slot.signs.started_again()
+        slot.signs.idle()
+    else:
+        slot.signs.idle(boot_seconds=since_boot_s)
     _let_the_pulse_be_seen(slot, noted_at_boot)
     try:
         return Loop(slot, answered=supervisor.ready).run()

@@ -14,13 +14,13 @@ class Signs:
         self._lock = runtime.lock()
         self._idle_since_s = self._committed_s = runtime.monotonic()
         self._commits = 0
-        self._booted_s = self._committed_s
+        self._booted_s: float | None = self._committed_s
         cpu = fingerprint.get("cpu", "")
         self._report = SlotReport(vm=vm, slot=slot, state="starting", release=release, cpu=cpu)
         self.changed = runtime.event()
 
     def idle(self, boot_seconds: float | None = None) -> None:
-        """The slot waits for work; `boot_seconds` is said with the first wait of a process."""
+        """The slot waits for work; `boot_seconds` is said with the first wait after the VM's boot."""
         with self._lock:
             if self._report.state != "idle":
                 self._idle_since_s = self._runtime.monotonic()
@@ -30,6 +30,11 @@ class Signs:
                 self._booted_s = self._runtime.monotonic() - boot_seconds
             self._become(update)
 
+    def started_again(self) -> None:
+        """This process began long after the VM's boot: how long it took to its first step says nothing of that."""
+        with self._lock:
+            self._booted_s = None
+
     def busy(self, sweep: str, job: str) -> None:
         """The slot trains."""
         with self._lock:
@@ -38,7 +43,7 @@ class Signs:
     def trains(self) -> None:
         """The slot has made a training step: the first one tells how long it takes from the VM's boot to work."""
         with self._lock:
-            if not self._report.first_step_seconds:
+            if self._booted_s is not None and not self._report.first_step_seconds:
                 self._become({"first_step_seconds": self._runtime.monotonic() - self._booted_s})
 
     def answers(self, flag: Flag) -> None:

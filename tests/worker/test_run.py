@@ -171,3 +171,19 @@ def test_a_slot_that_is_refused_for_ever_is_never_ready() -> None:
     systemd = starts(7_200.0, queue=refusing(AccessDenied("No role.")), blobs=refusing())
     assert systemd.times("READY") == []
     assert systemd.times("WATCHDOG") == []
+
+
+@pytest.mark.parametrize(("began_s", "told_s"), [(90.0, 90.0), (1_500.0, 1_500.0), (4_000.0, 0.0)])
+def test_a_process_that_begins_long_after_the_boot_is_not_taken_for_a_slow_boot(began_s: float, told_s: float) -> None:
+    runtime, world = VirtualRuntime(now_s=began_s), World()
+    slot = replace(
+        world.slot(durations=Durations()),
+        runtime=runtime,
+        liveness=Liveness(runtime),
+        stop=StopRequest(runtime),
+        signs=Signs("vm1", 0, "test", {}, runtime),
+    )
+    runtime.after(60.0, lambda: slot.stop.ask("stopped"))
+    run_assembled(slot, Systemd(runtime), booted_s=0.0)
+    runtime.close()
+    assert slot.signs.report().boot_seconds == told_s

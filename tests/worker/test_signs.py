@@ -77,3 +77,13 @@ def test_commits_are_counted_with_the_time_since_the_last() -> None:
     slot.committed()
     runtime.now_s += 2
     assert (slot.report().commits, slot.report().since_commit_s) == (1, 2.0)
+
+
+def test_a_process_that_was_started_again_tells_nothing_of_the_boot() -> None:
+    slot, runtime = signs()
+    slot.started_again()
+    slot.idle()
+    slot.busy("sweep", JOB)
+    runtime.now_s += 5
+    slot.trains()
+    assert (slot.report().boot_seconds, slot.report().first_step_seconds) == (0.0, 0.0)
