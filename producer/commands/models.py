@@ -1,6 +1,5 @@
 """`tranquility train` and `play`: one job in this process, and what its policy does. Both need the extra `worker`."""
 
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -9,10 +8,9 @@ from typing import Annotated
 import typer
 
 from producer.commands.options import AllowUnproven
-from producer.results.flown import read_policy, which_run
 from producer.session import open_session
-from producer.sweep.environment import WORKER, worker_environment, worker_is_installed
 from producer.sweep.planning import plan_file
+from producer.worker_process import show_worker, worker_is_installed
 from worker.contract.errors import InputError, MessageRejected, NewerSchema
 from worker.contract.job import Job, decode
 from worker.contract.result import POLICY
@@ -47,7 +45,7 @@ def train(
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "job.json"
         file.write_text(wanted.encode())
-        run_worker("train", str(file), "--out", str(folder))
+        hand_over("train", str(file), "--out", str(folder))
     typer.echo(f"{folder}/")
 
 
@@ -82,27 +80,29 @@ def play(
         arguments.append("--window")
     own = Path(what)
     if own.suffix in FILES:
-        run_worker("play", str(own), *arguments)
+        hand_over("play", str(own), *arguments)
         return
     if env is not None or kwargs is not None:
         raise InputError("--env and --kwargs go with a model.zip: a job knows its environment.")
+    from producer.results.flown import read_policy, which_run  # SciPy takes a second to import
+
     session = open_session()
     sweep, job = which_run(session.blobs, what, session.durations.visibility_timeout_s)
     typer.echo(f"{sweep}/{job}")
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / POLICY
         file.write_bytes(read_policy(session.blobs, sweep, job))
-        run_worker("play", str(file), *arguments)
+        hand_over("play", str(file), *arguments)
 
 
-def run_worker(*arguments: str) -> None:
-    """Run a command of the data plane in a process of its own, since the control plane never imports torch."""
+def hand_over(*arguments: str) -> None:
+    """Let a command of the data plane talk to the person, and end as it ends where it fails."""
     if not worker_is_installed():
         raise InputError("What trains is not installed here: pip install 'tranquility[worker]'.")
-    done = subprocess.run([*WORKER, *arguments], env=worker_environment(), check=False)
-    if done.returncode:
+    status = show_worker(arguments)
+    if status:
         sys.stderr.flush()
-        raise typer.Exit(done.returncode if done.returncode in {1, 2} else 1)
+        raise typer.Exit(status if status in {1, 2} else 1)
 
 
 def read_job(file: Path) -> Job:

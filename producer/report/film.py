@@ -3,6 +3,7 @@
 import json
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from producer.results.flown import read_policy, representative
 from producer.results.leaderboard import Leaderboard
 from producer.results.parts import ResultDamaged
 from producer.results.words import number
-from producer.sweep.environment import WORKER, worker_environment, worker_is_installed
+from producer.worker_process import WORKER, last_words, run_worker, worker_is_installed
 from worker.contract.errors import TranquilityError
 from worker.contract.records import BlobStore
 from worker.contract.result import POLICY
@@ -66,26 +67,18 @@ def film(blobs: BlobStore, sweep: str, board: Leaderboard, command: tuple[str, .
         model, video = Path(scratch) / POLICY, Path(scratch) / "leader.mp4"
         model.write_bytes(policy)
         arguments = ["play", str(model), "--episodes", str(EPISODES), "--video", str(video), "--json"]
-        flights = _render([*command, *arguments])
+        flights = _render(arguments, command)
         body = video.read_bytes()
     returns = tuple(float(flight["episode_return"]) for flight in flights)
     return Film(run.job, run.seed, leader.label, len(leader.runs), returns, data_url("video/mp4", body))
 
 
-def _render(command: list[str]) -> list[dict[str, Any]]:
+def _render(arguments: Sequence[str], command: Sequence[str]) -> list[dict[str, Any]]:
     try:
-        ran = subprocess.run(
-            command,
-            env=worker_environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=RENDER_TIMEOUT_S,
-            check=False,
-        )
+        ran = run_worker(arguments, RENDER_TIMEOUT_S, command)
     except subprocess.TimeoutExpired as error:
         raise NoFilm(f"Rendering took more than {RENDER_TIMEOUT_S} s.") from error
     if ran.returncode:
-        raise NoFilm((ran.stderr.strip().splitlines() or ["No reason was given."])[-1])
+        raise NoFilm(last_words(ran))
     flights: list[dict[str, Any]] = json.loads(ran.stdout)
     return flights

@@ -1,17 +1,13 @@
 """Asks the data plane about an environment: the producer itself never imports gymnasium."""
 
-import importlib.util
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Final
 
 from pydantic import ValidationError
 
-import worker
+from producer.worker_process import WORKER, last_words, run_worker, worker_is_installed
 from worker.contract.base import Scalar
 from worker.contract.environments import ProbeVerdict
 from worker.contract.errors import BadConfiguration, InputError, TranquilityError
@@ -19,7 +15,6 @@ from worker.contract.errors import BadConfiguration, InputError, TranquilityErro
 QUICK_EPISODES: Final = 1
 """Enough to learn whether an environment exists and what its actions are."""
 PROBE_TIMEOUT_S: Final = 900
-WORKER: Final = (sys.executable, "-P", "-m", "worker")
 
 Examine = Callable[[str, Mapping[str, Scalar], int | None], ProbeVerdict]
 """Look at an environment (id, keyword arguments, episodes or None for a whole proof).
@@ -36,20 +31,6 @@ class CannotExamine(TranquilityError):
     """The environment cannot be looked at on this machine."""
 
 
-def worker_is_installed() -> bool:
-    """Return whether this Python has what trains (the extra `worker`)."""
-    return all(importlib.util.find_spec(name) for name in ("gymnasium", "stable_baselines3", "torch"))
-
-
-def worker_environment() -> dict[str, str]:
-    """Return the environment in which WORKER finds our packages.
-
-    -P takes the current folder off the path, and with it a source checkout's own packages.
-    """
-    path = os.pathsep.join(filter(None, [str(Path(worker.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]))
-    return {**os.environ, "PYTHONPATH": path}
-
-
 def examine(
     environment: str,
     kwargs: Mapping[str, Scalar],
@@ -59,22 +40,14 @@ def examine(
     """Run `python -m worker probe` in a process of its own and return its verdict."""
     if not worker_is_installed():
         raise CannotExamine("What trains is not installed: pip install 'tranquility[worker]'.")
-    arguments = [*command, "probe", environment, "--kwargs", json.dumps(dict(kwargs)), "--json"]
+    arguments = ["probe", environment, "--kwargs", json.dumps(dict(kwargs)), "--json"]
     if episodes is not None:
         arguments += ["--episodes", str(episodes)]
     try:
-        ran = subprocess.run(
-            arguments,
-            env=worker_environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=PROBE_TIMEOUT_S,
-            check=False,
-        )
+        ran = run_worker(arguments, PROBE_TIMEOUT_S, command)
     except subprocess.TimeoutExpired as error:
         raise CannotExamine(f"The probe of {environment} took more than {PROBE_TIMEOUT_S} s.") from error
-    last = (ran.stderr.strip().splitlines() or ["no reason given"])[-1]
+    last = last_words(ran)
     if ran.returncode == 2:
         raise EnvironmentRefused(last.removeprefix(str(BadConfiguration())).strip())
     if ran.returncode != 0:

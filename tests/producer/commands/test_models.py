@@ -8,11 +8,12 @@ from typer.testing import CliRunner, Result
 
 from producer.commands import models
 from producer.sweep.planning import Planned
+from tests.fakes.plans import jobs_of
 from tests.fakes.sweeps import Storage, episodes, make_plan
 from worker.contract.errors import InputError
 
 PLAN = make_plan([{"tau": 0.01}], seeds=[0])
-(JOB,) = PLAN.all_jobs()
+(JOB,) = jobs_of(PLAN)
 Calls = list[tuple[bytes, tuple[str, ...]]]
 
 
@@ -24,11 +25,11 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> Calls:
     storage.finish(JOB, episodes(200.0))
     calls: Calls = []
 
-    def run_worker(command: str, file: str, *arguments: str) -> None:
+    def hand_over(command: str, file: str, *arguments: str) -> None:
         assert command == "play"
         calls.append((Path(file).read_bytes(), arguments))
 
-    monkeypatch.setattr(models, "run_worker", run_worker)
+    monkeypatch.setattr(models, "hand_over", hand_over)
     monkeypatch.setattr(models, "open_session", storage.session)
     return calls
 
