@@ -17,6 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Sweeps of Soft Actor-Critic on Azure spot VMs that lose nothing when VMs are evicted.",
+    epilog="Example: tranquility train examples/demo.yaml --job 0 (every command has its own with --help)",
 )
 
 

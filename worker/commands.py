@@ -143,7 +143,7 @@ def play(
         _say(json.dumps([asdict(flown) for flown in flights]))
     else:
         mean = sum(flown.episode_return for flown in flights) / len(flights)
-        _say(f"mean {mean:.1f} over {len(flights)} episodes")
+        _say(f"mean {mean:.1f} over {len(flights)} episode{'' if len(flights) == 1 else 's'}")
 
 
 @contextmanager
@@ -155,6 +155,8 @@ def _film(path: Path | None, *, window: bool) -> "Iterator[OnFrame | None]":
         raise InputError("--video draws without a window: give one of --video and --window.")
     from worker.training.video import Film
 
+    # Frames are drawn in memory; SDL would look for a display all the same, and complain where there is none.
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     with Film(path) as film:
         yield film.add
 

@@ -11,12 +11,15 @@ from rich.console import Console
 
 from producer.commands.fleet import Told
 from producer.commands.options import AllowUnproven
+from producer.results.words import plural
 from producer.session import LOCAL_TARGET, open_session
 from worker.contract import azure
 from worker.contract.errors import InputError
 
 group = typer.Typer(
-    no_args_is_help=True, help="A fleet on this machine: Azurite, an emulated scale set, the same workers."
+    no_args_is_help=True,
+    help="A fleet on this machine: Azurite, an emulated scale set, the same workers.",
+    epilog="Example: tranquility local up",
 )
 Instances = Annotated[
     int | None, typer.Option(min=1, max=64, help="Most instances at once. Default: one a core.", show_default=False)
@@ -65,7 +68,7 @@ def up(
     try:
         with local_fleet(options, told.say) as (fleet, session):
             console.print(
-                f"Up: at most {options.instances} instances of {slots} worker(s), {LOCAL_TARGET}. "
+                f"Up: at most {plural(options.instances, 'instance')} of {plural(slots, 'worker')}, {LOCAL_TARGET}. "
                 "In another terminal of this folder: tranquility enqueue examples/lunar.yaml. Ctrl-C ends it."
             )
             with scaling(fleet, session, told.tell) if scale else nullcontext():

@@ -20,7 +20,11 @@ from producer.target.sources import Checkout
 from producer.target.wheelhouse import TORCH_INDEX, Pip, Platform, read_pins, wheelhouse
 from worker.contract.errors import InputError
 
-group = typer.Typer(no_args_is_help=True, help="The code that VMs run: build it, publish it, see which one it is.")
+group = typer.Typer(
+    no_args_is_help=True,
+    help="The code that VMs run: build it, publish it, see which one it is.",
+    epilog="Example: tranquility release show",
+)
 
 
 def register(app: typer.Typer) -> None:

@@ -47,7 +47,17 @@ def register(
     """
     look = Look(open_session, open_set)
     for command in (look.status, look.watch, look.results, look.logs, look.export, look.cost):
-        app.command()(command)
+        app.command(epilog=EXAMPLES[command.__name__])(command)
+
+
+EXAMPLES = {
+    "status": "Example: tranquility status lunar",
+    "watch": "Example: tranquility watch lunar",
+    "results": "Example: tranquility results lunar --download runs/lunar",
+    "logs": "Example: tranquility logs 3f2a9c -f",
+    "export": "Example: tranquility export lunar --tensorboard runs/tb --follow",
+    "cost": "Example: tranquility cost lunar",
+}
 
 
 class Look:
@@ -63,10 +73,7 @@ class Look:
         as_json: AsJson = False,
         target: TargetFile = None,
     ) -> None:
-        """Show how far sweeps are, and why nothing runs where nothing does.
-
-        Example: tranquility status lunar
-        """
+        """Show how far sweeps are, and why nothing runs where nothing does."""
         session = self._open_session(target)
         console = Console()
         if sweep is not None:
@@ -92,10 +99,7 @@ class Look:
         every: Annotated[float, typer.Option(help="Seconds between two looks.", min=0.2)] = 2.0,
         target: TargetFile = None,
     ) -> None:
-        """Watch a sweep live until all its jobs have ended; Ctrl-C leaves the sweep alone.
-
-        Example: tranquility watch lunar
-        """
+        """Watch a sweep live until all its jobs have ended; Ctrl-C leaves the sweep alone."""
         session = self._open_session(target)
         watcher = self._watcher(session, the_sweep(session.blobs, sweep))
         try:
@@ -121,10 +125,11 @@ class Look:
         ] = False,
         target: TargetFile = None,
     ) -> None:
-        """Rank the hyperparameter sets of a sweep, and say how far the ranking can be believed.
-
-        Example: tranquility results lunar --download runs/lunar
-        """
+        """Rank the hyperparameter sets of a sweep, and say how far the ranking can be believed."""
+        if as_json + as_csv + best > 1:
+            raise InputError("Say at most one of --json, --csv and --best-config.")
+        if sweep == other:
+            raise InputError(f"{sweep} is named twice: name another sweep to compare it with.")
         from producer.results import answers  # SciPy takes a second to import
 
         session = self._open_session(target)
@@ -153,10 +158,7 @@ class Look:
         as_json: AsJson = False,
         target: TargetFile = None,
     ) -> None:
-        """Print what a job's workers said, attempt by attempt, also on VMs that are gone.
-
-        Example: tranquility logs 3f2a9c -f
-        """
+        """Print what a job's workers said, attempt by attempt, also on VMs that are gone."""
         session = self._open_session(target)
         reader = LogReader(session.blobs, *find_job(session.blobs, job))
         printer = LogPrinter(typer.echo, LEVELS[level])
@@ -198,10 +200,7 @@ class Look:
         ] = False,
         target: TargetFile = None,
     ) -> None:
-        """Write a sweep's learning curves, and its models, for other tools.
-
-        Example: tranquility export lunar --tensorboard runs/tb --follow
-        """
+        """Write a sweep's learning curves, and its models, for other tools."""
         if tensorboard is None and csv is None and zoo is None:
             raise InputError("Say what to write: --tensorboard DIR, --csv FILE, or --zoo DIR.")
         if follow and tensorboard is None:
@@ -231,10 +230,7 @@ class Look:
         as_json: AsJson = False,
         target: TargetFile = None,
     ) -> None:
-        """Show what sweeps have cost, what evictions lost, and what spot VMs saved.
-
-        Example: tranquility cost lunar
-        """
+        """Show what sweeps have cost, what evictions lost, and what spot VMs saved."""
         session = self._open_session(target)
         price = price_of(session.target)
         if price is None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from producer.fleet.look import Instance, Look, Policy
 from producer.fleet.memory import Memory
+from producer.results.words import plural
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +162,8 @@ def _raise(look: Look, memory: Memory, policy: Policy, stands: Standing) -> tupl
     if memory.raises.refused:
         wanted = look.state.capacity + 1
     leaving = f", and {len(stands.lost)} of its VMs take no more work" if stands.lost else ""
-    reason = f"{look.count} jobs in the queue need {stands.needed} VMs; the set has {look.state.capacity}{leaving}"
+    had = plural(look.state.capacity, "VM")
+    reason = f"{plural(look.count, 'job')} in the queue, and the set was of {had}{leaving}"
     return (Raise(wanted, look.state.etag, reason),)
 
 

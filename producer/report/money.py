@@ -21,7 +21,7 @@ class JobBill:
     label: str
     usd: float | None
     lost_seconds: float
-    """In steps made twice because of evictions."""
+    """In steps that evictions and crashes took."""
     kept_steps: int
     """That later attempts did not have to make again, because they went on from a commit."""
     kept_seconds: float
@@ -62,7 +62,7 @@ class Bill:
         worth = f", {money(self.price.of_slot_seconds(self.kept_seconds))}" if self.price else ""
         return (
             f"{plural(again, 'job')} went on from a checkpoint. Begun anew each time, they would have made "
-            f"{steps:,} steps more: {duration(self.kept_seconds)} of a slot{worth}, "
+            f"{plural(steps, 'step')} more: {duration(self.kept_seconds)} of a slot{worth}, "
             "and more still where the longer run is evicted again."
         )
 

@@ -8,10 +8,11 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from producer.results.best import best_config, best_of
+from producer.results.endings import bad_endings, cancelled
 from producer.results.entrants import Entrant
 from producer.results.leaderboard import Leaderboard, leaderboards
 from producer.results.parts import ResultDamaged, download
-from producer.results.progress import JobProgress, ProgressReader, SweepProgress
+from producer.results.progress import ProgressReader, SweepProgress
 from producer.results.ranking_table import board_document, ranking, run_rows, to_csv
 from producer.results.words import plural
 from producer.session import open_session
@@ -76,8 +77,8 @@ def leaders(progress: SweepProgress, top: int) -> tuple[Entrant, ...]:
     waiting = sum(not job.terminal and not job.fresh for job in progress.jobs)
     if waiting:
         raise InputError(
-            f"{plural(waiting, 'job')} of {progress.sweep} have not ended, and the leaders may still change: confirm "
-            f"when they have (tranquility watch {progress.sweep})."
+            f"{plural(waiting, 'job', 'have')} not ended, and the leaders of {progress.sweep} may still change: "
+            f"confirm them afterwards (tranquility watch {progress.sweep})."
         )
     boards = [board for board in leaderboards([progress]) if len(board.standings) > 1]
     if not boards:
@@ -90,7 +91,7 @@ def leaders(progress: SweepProgress, top: int) -> tuple[Entrant, ...]:
 def fetch(blobs: BlobStore, sweep: SweepProgress, folder: Path, say: Callable[[str], None]) -> None:
     """Download a sweep's results and say what came. Raises ResultDamaged where a part is missing or damaged."""
     done = download(blobs, sweep, folder)
-    kept = f"; {plural(done.kept, 'file')} were there already" if done.kept else ""
+    kept = f"; {plural(done.kept, 'file', 'were')} there already" if done.kept else ""
     say(f"{folder}: {plural(done.written, 'file')} fetched{kept}.")
     if done.problems:
         raise ResultDamaged(" ".join(done.problems))
@@ -100,22 +101,14 @@ def _unfinished(progress: Sequence[SweepProgress]) -> Iterator[str]:
     for sweep in progress:
         left = len(sweep.jobs) - sweep.ended
         if left:
-            yield f"{sweep.sweep}: {plural(left, 'job')} of {len(sweep.jobs):,} not finished yet."
-        for state in ("failed", "poisoned", "cancelled"):
-            bad = [job for job in sweep.jobs if job.state == state]
-            if bad:
-                yield f"{sweep.sweep}: {plural(len(bad), 'job')} {state}: {_reasons(bad)}"
-
-
-def _reasons(jobs: Sequence[JobProgress]) -> str:
-    reasons = dict.fromkeys(job.reason or "no reason given" for job in jobs)
-    shown = "; ".join(list(reasons)[:3])
-    return f"{shown}; …" if len(reasons) > 3 else f"{shown}."
+            yield f"{sweep.sweep}: {left:,} of {plural(len(sweep.jobs), 'job', 'have')} not ended yet."
+        for ended in (*bad_endings(sweep), *cancelled(sweep)):
+            yield f"{sweep.sweep}: {ended}"
 
 
 def _same_runs(progress: Sequence[SweepProgress]) -> Iterator[str]:
     """A job's id is made of its configuration and seed: equal ids in two sweeps are the same run, made twice."""
-    if len(progress) != 2 or progress[0].sweep == progress[1].sweep:
+    if len(progress) != 2:
         return
     first, second = ({job.id: job.score for job in sweep.jobs if job.score} for sweep in progress)
     common = first.keys() & second.keys()
@@ -123,4 +116,4 @@ def _same_runs(progress: Sequence[SweepProgress]) -> Iterator[str]:
         yield "The sweeps have no finished run in common."
         return
     equal = sum(first[job] == second[job] for job in common)
-    yield f"{plural(len(common), 'run')} are in both sweeps; {equal} of them came out exactly the same."
+    yield f"{plural(len(common), 'run', 'are')} in both sweeps; {equal:,} of them came out exactly the same."

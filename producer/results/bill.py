@@ -74,8 +74,8 @@ def job_bill(sweep: SweepProgress, price: Price) -> RenderableType:
 def _footnotes(around: Cost, price: Price) -> list[str]:
     bound = ": spot VMs cost less, so the spend is an upper bound" if price.upper_bound else ""
     return [
-        f"A VM costs {price.usd:.4g} $ an hour and has {price.slots} slots ({price.source}){bound}.",
-        "SPEND is the time of all attempts, evicted ones included; LOST is what evictions made twice.",
+        f"A VM costs {price.usd:.4g} $ an hour and has {plural(price.slots, 'slot')} ({price.source}){bound}.",
+        "SPEND is the time of all attempts; LOST is the part that evictions and crashes took.",
         f"Beside that, for the VMs there now: boots {money(around.boot_usd)}, idle slots {money(around.idle_usd)}.",
     ]
 

@@ -49,7 +49,7 @@ class Cost:
     usd: float
     """Of all attempts, evicted ones included."""
     lost_usd: float
-    """Of steps that were made twice because of evictions."""
+    """Of steps that evictions and crashes took: trained after a job's last commit, and to be made again."""
     saved_usd: float | None
     """Against the regular price; None where the spot price is not known."""
     idle_usd: float
@@ -90,7 +90,7 @@ def job_usd(job: JobProgress, price: Price) -> float:
 
 
 def lost_seconds(job: JobProgress) -> float:
-    """Return the part of a job's time that went into steps made twice, at its own average pace."""
+    """Return the part of a job's time that went into steps that were lost, at its own average pace."""
     made = max(job.reached, job.step) + job.lost_steps
     return job.seconds * job.lost_steps / made if made else 0.0
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from producer.results.progress import SweepProgress
-from producer.results.words import duration
+from producer.results.words import duration, plural
 from worker.contract import names
 from worker.contract.control import Control, Refusal, SeenSlot, seen_slot
 from worker.contract.errors import TranquilityError
@@ -201,7 +201,7 @@ def _held(sweep: SweepProgress, _fleet: FleetView) -> str:
         "budget": "raise budget_usd in the sweep file and enqueue it again",
         "cancelled": f"tranquility retry {sweep.sweep} --cancelled brings its jobs back",
     }[sweep.hold.kind]
-    whom = f"{len(sweep.hold.jobs)} jobs are" if sweep.hold.jobs else "The sweep is"
+    whom = plural(len(sweep.hold.jobs), "job", "are") if sweep.hold.jobs else "The sweep is"
     kind = "out of budget" if sweep.hold.kind == "budget" else sweep.hold.kind
     because = f" ({sweep.hold.reason})" if sweep.hold.reason else ""
     return f"{whom} {kind}{because}; {way_out}."
@@ -216,8 +216,8 @@ def _no_messages(sweep: SweepProgress, fleet: FleetView) -> str:
     if not waiting or fleet.queued or sweep.hold is not None:
         return ""
     return (
-        f"{waiting} jobs are planned, but the queue is empty: the enqueue was cut short, or an audit is due. "
-        "tranquility enqueue of the same file sends what is missing."
+        f"{plural(waiting, 'job', 'are')} planned, but the queue is empty: the enqueue was cut short, or an audit is "
+        "due. tranquility enqueue of the same file sends what is missing."
     )
 
 
@@ -236,7 +236,8 @@ def _capacity(_sweep: SweepProgress, fleet: FleetView) -> str:
     if state.capacity == 0:
         return "The scale set's capacity is 0: tranquility scale --watch, or the wake, raises it."
     if not state.instances:
-        return f"The scale set was asked for {state.capacity} VMs and has none yet: no spot capacity, or being created."
+        asked = plural(state.capacity, "VM")
+        return f"The scale set was asked for {asked} and has none yet: no spot capacity, or being created."
     broken = [vm for vm in state.instances if vm.state not in {"running", "creating", "starting", "updating"}]
     if len(broken) == len(state.instances):
         shown = ", ".join(f"{vm.name} {vm.state}" for vm in broken[:3])
@@ -248,10 +249,13 @@ def _no_workers(_sweep: SweepProgress, fleet: FleetView) -> str:
     if fleet.living or not fleet.queued:
         return ""
     if fleet.slots:
-        newest = min(slot.seen.age_s for slot in fleet.slots)
-        return f"No worker has a heartbeat: the last report came {newest:.0f} s ago."
+        newest = min(fleet.slots, key=lambda slot: slot.seen.age_s)
+        ago = f"{duration(newest.seen.age_s)} ago"
+        if newest.seen.report.state == "stopped":
+            return f"All workers have stopped, the last one {ago}: their VMs leave, evicted or no longer needed."
+        return f"No worker has a heartbeat: the last report came {ago}."
     if fleet.set and fleet.set.instances:
-        return f"{len(fleet.set.instances)} VMs are booting: no worker has reported yet."
+        return f"{plural(len(fleet.set.instances), 'VM', 'are')} booting: no worker has reported yet."
     return "No worker has reported yet." if fleet.set is None else ""
 
 
@@ -268,19 +272,30 @@ def _silent_jobs(sweep: SweepProgress, _fleet: FleetView) -> str:
         return ""
     ages = max(job.age_s for job in silent)
     return (
-        f"{len(silent)} jobs lost their worker (silent for up to {ages:.0f} s): each goes on from its last commit "
-        "when a worker receives its message."
+        f"{plural(len(silent), 'job')} lost {'its' if len(silent) == 1 else 'their'} worker "
+        f"(silent for up to {duration(ages)}): each goes on from its last commit when a worker receives its message."
     )
 
 
 def _poison(_sweep: SweepProgress, fleet: FleetView) -> str:
-    return f"{fleet.poisoned} messages lie in the poison queue." if fleet.poisoned else ""
+    return f"{plural(fleet.poisoned, 'message', 'lie')} in the poison queue." if fleet.poisoned else ""
 
 
 def _other_work(sweep: SweepProgress, fleet: FleetView) -> str:
     if fleet.busy and sweep.hold is None:
-        return f"{fleet.busy} workers are busy with other sweeps; the queue is shared and goes in its order."
+        busy = plural(fleet.busy, "worker", "are")
+        return f"{busy} busy with other sweeps; the queue is shared and goes in its order."
     return ""
+
+
+def _idle_workers(sweep: SweepProgress, fleet: FleetView) -> str:
+    idle = sum(slot.alive and slot.seen.report.state == "idle" and not slot.flag for slot in fleet.slots)
+    if not idle or not fleet.queued or sweep.hold is not None:
+        return ""
+    return (
+        f"{plural(idle, 'worker', 'are')} idle: the first message comes a while after a boot, and what an error or a "
+        "silent worker gave back is hidden for a while."
+    )
 
 
 _QUESTIONS: tuple[Callable[[SweepProgress, FleetView], str], ...] = (
@@ -293,5 +308,6 @@ _QUESTIONS: tuple[Callable[[SweepProgress, FleetView], str], ...] = (
     _silent_jobs,
     _no_messages,
     _other_work,
+    _idle_workers,
     _poison,
 )

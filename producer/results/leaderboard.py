@@ -162,10 +162,12 @@ def _warnings(board: Leaderboard) -> Iterator[str]:
     runs = [run for entrant in sets for run in (*entrant.runs, *(entrant.fresh.runs if entrant.fresh else ()))]
     yield from _nothing_learned(board)
     missing = sum(len(entrant.runs) < entrant.planned for entrant in sets)
-    if missing or board.without_result:
-        verb = "misses" if missing == 1 else "miss"
-        none = f"; {plural(board.without_result, 'set')} without any result" if board.without_result else ""
-        yield f"Not all runs are finished: {plural(missing, 'set')} {verb} seeds{none}. The order may change."
+    lacks = (
+        *((f"{plural(missing, 'set', 'lack')} seeds",) if missing else ()),
+        *((f"{plural(board.without_result, 'set', 'have')} none",) if board.without_result else ()),
+    )
+    if lacks:
+        yield f"Not every run has a result: {' and '.join(lacks)}. The order may change."
     releases = sorted({release for run in runs for release in run.releases})
     if len(releases) > 1:
         yield f"The runs were made by {len(releases)} releases ({', '.join(releases)}): differences may be the code's."

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from producer.results.words import duration
+from producer.results.words import duration, plural
 from producer.sweep.plans import sweeps
 from worker.contract import names
 from worker.contract.errors import InputError, StorageUnavailable
@@ -60,7 +60,8 @@ def find_job(blobs: BlobStore, asked: str) -> tuple[str, str]:
     if len(found) == 1:
         return found[0]
     if not found:
-        raise InputError(f"No job that was ever claimed begins with {prefix!r}; jobs that still wait have no logs.")
+        of = f" of {sweep}" if sweep else ""
+        raise InputError(f"No job{of} that a worker ever had begins with {prefix!r}: tranquility status shows them.")
     shown = ", ".join(f"{one}/{job}" for one, job in found[:5])
     raise InputError(f"{len(found)} jobs begin with {prefix!r}: {shown}{' …' if len(found) > 5 else ''}.")
 
@@ -145,13 +146,14 @@ def follow(
 
 def opening(attempt: Attempt) -> str:
     """Return the line above a claim's log: where, and from when."""
-    return f"── attempt {attempt.epoch} on {attempt.worker}, {attempt.started}, from step {attempt.from_step:,} ──"
+    began = f"{_clock(attempt.started)} UTC"
+    return f"── attempt {attempt.epoch} on {attempt.worker}, {began}, from step {attempt.from_step:,} ──"
 
 
 def ending(attempt: Attempt) -> str:
     """Return the line below a claim's log: what ended it."""
     lost = attempt.reached_step - attempt.to_step
-    again = f", {lost:,} steps to make again" if lost > 0 else ""
+    again = f", {plural(lost, 'step')} lost" if lost > 0 else ""
     reason = f" ({attempt.reason})" if attempt.reason else ""
     return f"── {attempt.ended}{reason} at step {attempt.to_step:,} after {duration(attempt.seconds)}{again} ──"
 
@@ -200,10 +202,15 @@ def readable(line: LogLine) -> str:
     """Return a line for people: time, level, event, and whatever else it holds."""
     if not line.content:
         return line.text
-    time = str(line.content.get("timestamp", ""))[:19].replace("T", " ")
+    time = _clock(str(line.content.get("timestamp", "")))
     rest = " ".join(f"{key}={_shown(value)}" for key, value in line.content.items() if key not in BOUND)
     level = str(line.content.get("level", ""))
     return f"{time} {level:<7} {line.content.get('event', '')} {rest}".rstrip()
+
+
+def _clock(timestamp: str) -> str:
+    """Return a UTC time for people, to the second."""
+    return timestamp[:19].replace("T", " ")
 
 
 def _shown(value: Any) -> str:

@@ -138,19 +138,22 @@ class SweepProgress:
 
     @cached_property
     def lost_steps(self) -> int:
-        """Return the steps made twice so far."""
+        """Return the steps that evictions and crashes took so far."""
         return sum(job.lost_steps for job in self.jobs)
 
     @property
     def eta_s(self) -> float | None:
         """Return the seconds until the last job has made its steps, at the present pace; final evaluations come on top.
 
-        None where nothing moves. At least the time of the slowest living job: the tail of a sweep is not shared.
+        None where nothing moves. A job that has just begun counts with the mean pace of the others. At least the time
+        of the slowest living job: the tail of a sweep is not shared.
         """
-        if self.steps_per_second <= 0:
+        moving = sum(job.steps_per_second > 0 for job in self.alive)
+        if not moving:
             return None
         made, total = self.steps
-        return max((total - made) / self.steps_per_second, *(job.eta_s or 0.0 for job in self.alive))
+        pace = self.steps_per_second * len(self.alive) / moving
+        return max((total - made) / pace, *(job.eta_s or 0.0 for job in self.alive))
 
 
 @dataclass

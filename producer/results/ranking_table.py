@@ -29,6 +29,7 @@ def ranking(board: Leaderboard, top: int) -> RenderableType:
     if hidden > 0:
         parts.append(Text(f"… and {plural(hidden, 'more set')}", "dim"))
     parts += [Text(line) for line in (board.sentence, separation(board), selection(board)) if line]
+    parts.append(Text("5 %: a twentieth of the held-out episodes ended below it (mean over runs).", "dim"))
     if any(standing.p is not None for standing in board.standings):
         parts.append(Text("P: Welch's t test against the leader, Holm-corrected over all sets; exploratory.", "dim"))
     if board.leader.rank_one_share is not None:

@@ -29,6 +29,8 @@ STYLE: dict[State, str] = {
 TONE: dict[Tone, str] = {"good": "green", "bad": "yellow", "plain": ""}
 ORDER: tuple[State, ...] = ("silent", "running", "evaluating", "failed", "poisoned", "waiting", "done", "cancelled")
 """Who is shown first where not all jobs fit."""
+HELD = ALIVE | {"silent"}
+"""Jobs that a worker has, or had until it fell silent."""
 SHOWN_HAPPENINGS = 5
 LEAST_JOBS = 3
 MOST_ROWS = 100
@@ -106,7 +108,7 @@ def _head(view: View, size: Size) -> list[RenderableType]:
     lines = [_jobs_line(view), _fleet_line(view)]
     if view.cost is not None:
         lines.append(_cost_line(view.cost, view.sweep.plan.budget_usd))
-    reasons = view.why_idle[:1] if low else view.why_idle
+    reasons = view.warnings[:1] if low else view.warnings
     head: list[RenderableType] = [_bar(view, size)]
     head += [_line(line, "", cut=low) for line in lines]
     return head + [_line(f"! {reason}", "yellow", cut=low) for reason in reasons]
@@ -138,7 +140,7 @@ def _jobs_line(view: View) -> str:
     sweep = view.sweep
     states = [f"{sweep.counts[state]:,} {state}" for state in ORDER if sweep.counts.get(state)]
     evicted = plural(sweep.evictions, "eviction")
-    lost = f" ({sweep.lost_steps:,} steps made twice)" if sweep.lost_steps else ""
+    lost = f"; {plural(sweep.lost_steps, 'step')} lost" if sweep.lost_steps else ""
     return f"jobs   {', '.join(states) or 'none'}; {evicted}{lost}"
 
 
@@ -200,7 +202,7 @@ def chosen(jobs: Sequence[JobProgress], room: int) -> Sequence[JobProgress]:
 def _job_table(view: View, size: Size, jobs: Sequence[JobProgress]) -> Table:
     sets = view.sweep.plan.sets
     keys = label_keys([planned.differs for planned in sets[:300]])
-    with_sets = len(sets) > 1
+    with_sets, tries = len(sets) > 1, _tries(view, size)
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), expand=True, header_style="dim")
     table.add_column("JOB", no_wrap=True, width=12 if size.wide else 6)
     if with_sets:
@@ -213,8 +215,8 @@ def _job_table(view: View, size: Size, jobs: Sequence[JobProgress]) -> Table:
     table.add_column("/S", no_wrap=True, justify="right", width=4)
     table.add_column("RETURN", no_wrap=True, justify="right", width=6)
     table.add_column("", no_wrap=True, width=16 if size.wide else 8)
-    table.add_column("TRY", no_wrap=True, justify="right", width=3)
-    table.add_column("EV", no_wrap=True, justify="right", width=2)
+    for heading in tries:
+        table.add_column(heading, no_wrap=True, justify="right", width=len(heading))
     table.add_column("ETA", no_wrap=True, justify="right", width=6)
     if size.wide:
         table.add_column("WORKER", no_wrap=True, max_width=20, overflow="ellipsis")
@@ -222,22 +224,27 @@ def _job_table(view: View, size: Size, jobs: Sequence[JobProgress]) -> Table:
         cells = [job.id[:12] if size.wide else job.id[:6]]
         if with_sets:
             cells.append(set_values(sets[job.set].differs, keys))
-        table.add_row(*cells, *_cells(job, size))
+        table.add_row(*cells, *_cells(job, size, tries))
     return table
 
 
-def _cells(job: JobProgress, size: Size) -> Iterator[RenderableType]:
+def _tries(view: View, size: Size) -> tuple[str, ...]:
+    """Return the headings of attempts and evictions; in 80 columns only where there is something to tell."""
+    with_tries = size.wide or any(job.attempts > 1 for job in view.sweep.jobs)
+    return (*(("TRY",) if with_tries else ()), *(("EV",) if size.wide or view.sweep.evictions else ()))
+
+
+def _cells(job: JobProgress, size: Size, tries: tuple[str, ...]) -> Iterator[RenderableType]:
     yield str(job.seed)
     yield Text(job.state, STYLE[job.state])
     yield f"{short(job.shown_step)}/{short(job.total)}"
     yield short(job.steps_per_second) if job.state in ALIVE else ""
     yield number(job.score.mean if job.score else job.latest_return)
     yield sparkline(job.trail, 16 if size.wide else 8, ascii_only=size.ascii_only)
-    yield str(job.attempts or "")
-    yield str(job.evictions or "")
+    yield from (str({"TRY": job.attempts, "EV": job.evictions}[heading] or "") for heading in tries)
     yield duration(job.eta_s) if job.eta_s else ""
     if size.wide:
-        yield job.worker if not job.terminal else ""
+        yield job.worker if job.state in HELD else ""
 
 
 # ---- workers and what happened --------------------------------------------------------------------------------------

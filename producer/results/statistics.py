@@ -117,9 +117,10 @@ def all_pairs(sets: Sequence[Runs]) -> Mapping[tuple[int, int], float | None]:
 def rank_one_shares(sets: Sequence[Runs], seed: int = 0) -> tuple[float, ...] | None:
     """Return how often each set has the highest mean when the runs of every set are drawn again, with replacement.
 
-    None where a set has one run only: drawing it again says nothing. Equal means count for the set that comes first.
+    None where a set has one run only: drawing it again says nothing; nor does it where there is only one set. Equal
+    means count for the set that comes first.
     """
-    if not sets or any(len(runs) < 2 for runs in sets):
+    if len(sets) < 2 or any(len(runs) < 2 for runs in sets):
         return None
     draws = max(1_000, min(10_000, 5_000_000 // sum(map(len, sets))))
     rng = np.random.default_rng(seed)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from producer.results.cost import Cost
+from producer.results.endings import bad_endings
 from producer.results.fleet_view import FleetView, why_idle
 from producer.results.progress import ALIVE, JobProgress, SweepProgress
 from producer.results.words import number, plural
@@ -38,6 +39,11 @@ class View:
         """Return why nothing is running, if nothing is."""
         return why_idle(self.sweep, self.fleet)
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Return, in sentences, what somebody may want to act on: why nothing is running, and what ended badly."""
+        return (*self.why_idle, *bad_endings(self.sweep))
+
 
 def since(before: View, after: View) -> Iterator[Happening]:
     """Yield what happened between two moments: jobs in the order of the plan, then the fleet."""
@@ -63,7 +69,9 @@ def _of_job(before: JobProgress, after: JobProgress) -> Iterator[Happening]:
         yield Happening(f"{name}: {went_on} on {after.worker}", "good")
     if after.state == before.state:
         return
-    if after.state == "done":
+    if after.state == "waiting" and after.reason and after.evictions == before.evictions:
+        yield Happening(f"{name}: {after.reason} on {before.worker}", "bad")
+    elif after.state == "done":
         score = f", return {number(after.score.mean, 1)}" if after.score else ""
         yield Happening(f"{name}: done{score}", "good")
     elif after.state in {"failed", "poisoned", "cancelled"}:

@@ -1,5 +1,6 @@
 """Watching a sweep: looks again and again, draws on a terminal, and elsewhere says in plain lines what changed."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -18,6 +19,8 @@ from worker.contract.errors import StorageUnavailable
 from worker.contract.runtime import Event, Runtime
 
 KEPT_HAPPENINGS = 50
+_NUMBERS = re.compile(r"\d+")
+"""A reason that only grew older is not worth a line."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +113,8 @@ def _watch_plainly(
 ) -> View:
     said = ""
     while True:
-        line, reasons = summary(view), view.why_idle
-        worth_saying = _gist(view) + "".join(reasons)
+        line, reasons = summary(view), view.warnings
+        worth_saying = _gist(view) + _NUMBERS.sub("", "".join(reasons))
         if worth_saying != said:
             said = worth_saying
             console.out(f"{watcher.clock()} {line}", highlight=False)
@@ -138,7 +141,7 @@ def summary(view: View) -> str:
     sweep, fleet = view.sweep, view.fleet
     made, total = sweep.steps
     parts = [
-        f"{sweep.sweep}: {plural(sweep.ended, 'job')} of {len(sweep.jobs):,} ended, {len(sweep.alive):,} running",
+        f"{sweep.sweep}: {sweep.ended:,} of {plural(len(sweep.jobs), 'job')} ended, {len(sweep.alive):,} running",
         f"{short(made)}/{short(total)} steps",
         f"{sweep.steps_per_second:,.0f} steps/s",
         f"queue {fleet.queued:,}",

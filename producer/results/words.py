@@ -33,9 +33,11 @@ def short(count: float) -> str:
 
 
 def money(usd: float) -> str:
-    """Return an amount: cents below 100 $, and what is below a cent as such."""
-    if 0 < usd < 0.005:
-        return "<0.01 $"
+    """Return an amount: cents below 100 $; below 10 cents their tenths, since a job may cost less than a cent."""
+    if 0 < usd < 0.0005:
+        return "<0.001 $"
+    if 0 < usd < 0.0995:
+        return f"{f'{usd:.3f}'.removesuffix('0')} $"
     return f"{usd:,.2f} $" if usd < 100 else f"{usd:,.0f} $"
 
 
@@ -92,6 +94,13 @@ def _value(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def plural(count: int, noun: str) -> str:
-    """Return a count with its noun."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+def plural(count: int, noun: str, verb: str = "") -> str:
+    """Return a count with its noun, and with a verb's form: `are`, `have`, or the plain form of any other."""
+    one = count == 1
+    said = f"{count:,} {noun}{'' if one else 's'}"
+    if not verb:
+        return said
+    return f"{said} {_SINGULAR.get(verb, f'{verb}s') if one else verb}"
+
+
+_SINGULAR = {"are": "is", "were": "was", "have": "has"}

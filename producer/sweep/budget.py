@@ -5,6 +5,7 @@
 
 from producer.results.bill import no_price
 from producer.results.cost import HOUR_S, price_of
+from producer.results.words import plural
 from producer.session import Session
 from producer.sweep.hold import find_hold, lift
 from worker.contract import names
@@ -47,5 +48,5 @@ def budget_of(session: Session, plan: Plan) -> Budget | None:
     if plan.budget_usd is None or price is None:
         return None
     bought_s = plan.budget_usd / price.usd * price.slots * HOUR_S
-    source = f"{price.usd:.4g} $ a VM and hour for {price.slots} slots ({price.source})"
+    source = f"{price.usd:.4g} $ per VM hour of {plural(price.slots, 'slot')}, {price.source}"
     return Budget(usd=plan.budget_usd, slot_seconds=bought_s, price=source)

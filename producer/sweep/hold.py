@@ -10,6 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
+from producer.results.words import plural
 from producer.session import Session
 from producer.sweep.parallel import Progress, fan_out, silent
 from producer.sweep.plans import all_terminal, job_statuses, mark_complete, read_manifest, read_plan
@@ -212,7 +213,8 @@ def _place(session: Session, sweep: str, hold: Hold) -> Hold:
             if found.hold.jobs and hold.kind != "cancelled":
                 if settle_hold(session, read_plan(session.blobs, sweep).plan, found):
                     raise InputError(
-                        f"{len(found.hold.jobs)} cancelled jobs of {sweep} are still stopping: try again in a minute."
+                        f"{plural(len(found.hold.jobs), 'cancelled job', 'are')} still stopping in {sweep}: "
+                        "try again in a minute."
                     )
                 continue
         with contextlib.suppress(ConditionFailed):

@@ -7,7 +7,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from producer.results.words import plural
+from producer.results.words import duration, plural
 from producer.sweep.planning import Planned
 from worker.contract.plan import Plan
 
@@ -27,7 +27,7 @@ def preview(planned: Planned, steps_per_second: float) -> Iterator[RenderableTyp
     total = _steps(plan)
     yield Text(
         f"{plan.sweep}: {plural(len(plan.sets), 'set')} × {_seed_words(plan)} = {plural(len(plan.jobs), 'job')}, "
-        f"{plural(total, 'step')} in all; about {core_hours(plan, steps_per_second):,.1f} core-hours at "
+        f"{plural(total, 'step')} in all; about {duration(total / steps_per_second)} of one core at "
         f"{steps_per_second:g} steps/s, and evaluations on top."
     )
     yield _table(plan)

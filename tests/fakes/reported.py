@@ -11,6 +11,7 @@ from producer.results.progress import JobProgress, SweepProgress
 from producer.sweep.document import parse_document
 from producer.sweep.planning import make_plan
 from producer.sweep.sweep_file import parse_sweep_file
+from tests.fakes.plans import jobs_of
 from tests.fakes.sweeps import Storage, attempt, episodes, running
 from tests.fakes.sweeps import make_plan as plan_of_sets
 from worker.contract.endings import closed
@@ -48,7 +49,7 @@ def store_sweep(
     """Return storage with this sweep: the jobs of `unfinished` are under way, those of `failed` have diverged."""
     storage = Storage()
     storage.put_plan(plan)
-    for number, job in enumerate(plan.all_jobs()):
+    for number, job in enumerate(jobs_of(plan)):
         if number in waiting:
             continue
         if number in failed:

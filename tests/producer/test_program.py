@@ -1,8 +1,11 @@
 """Claims about how an enqueue ends: the tick that follows it, and what a person who may not scale is told."""
 
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
+import typer
 
 from producer import program
 from producer.fleet.look import Look, ScaleSetState
@@ -47,3 +50,15 @@ def test_a_tick_that_was_enough_is_not_spoken_of(monkeypatch: pytest.MonkeyPatch
     assert close(enough, "", monkeypatch) == [
         "No wake runs here: VMs that are evicted are replaced only while `tranquility scale --watch` runs."
     ]
+
+
+def walk(command: Any, path: str) -> Iterator[tuple[str, Any]]:
+    yield path, command
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from walk(inner, f"{path} {name}")
+
+
+@pytest.mark.parametrize(("path", "command"), list(walk(typer.main.get_command(program.app), "tranquility")))
+def test_every_command_and_every_group_has_help_with_an_example_of_itself(path: str, command: Any) -> None:
+    assert command.help
+    assert (command.epilog or "").startswith(f"Example: {path} ") or command.epilog == f"Example: {path}"

@@ -27,6 +27,7 @@ from producer.results.watch import open_watcher
 from producer.session import Session
 from producer.sweep.planning import plan_file
 from producer.sweep.plans import write_plan
+from tests.fakes.plans import jobs_of
 from tests.fakes.sweeps import attempt, episodes, running
 from worker.contract import azure, names
 from worker.contract.base import sha256_hex
@@ -60,7 +61,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
 
 def manifests(plan: Plan) -> Iterator[Manifest]:
     """Yield manifests as workers leave them: most jobs done, some running, some failed, the last hundred waiting."""
-    for number, job in enumerate(list(plan.all_jobs())[:-100]):
+    for number, job in enumerate(jobs_of(plan)[:-100]):
         step = 200_000 if number % 10 else 90_000 + number
         trail = tuple(TrailPoint(step=step * i // 24, value=-300.0 + (number * 7 + i * 31) % 500) for i in range(24))
         seen = running(job, step, trail=trail, attempts=(attempt(1, (0, step)), attempt(2, (step // 2, step))))

@@ -13,6 +13,7 @@ from producer.report.film import EPISODES, NoFilm, film
 from producer.report.page import make_report
 from producer.results.leaderboard import Leaderboard, leaderboards
 from producer.results.progress import ProgressReader
+from tests.fakes.plans import jobs_of
 from tests.fakes.sweeps import Storage, make_plan
 from worker.contract import names
 from worker.contract.job import Configuration, EnvironmentSpec, Hyperparameters, PolicyKwargs
@@ -33,7 +34,7 @@ PLAN = make_plan(
         hyperparameters=Hyperparameters(policy_kwargs=PolicyKwargs(net_arch=(16,))),
     ),
 )
-JOBS = tuple(PLAN.all_jobs())
+JOBS = jobs_of(PLAN)
 MEDIAN = JOBS[2]
 
 

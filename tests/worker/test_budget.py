@@ -8,6 +8,7 @@ import pytest
 
 from producer.session import Session
 from producer.sweep.enqueue import enqueue
+from tests.fakes.plans import jobs_of
 from tests.fakes.producing import Storage, plan_of
 from tests.fakes.slot import QUICK, World, run_until_idle
 from tests.fakes.storage import MemoryBlobs
@@ -51,7 +52,7 @@ class Fleet:
 
     def spend(self, seconds: float) -> None:
         """Let the last job of sweep s have run for so long before, and be given back."""
-        job = list(plan_of(TINY, "s", "[0, 1, 2]").all_jobs())[-1]
+        job = jobs_of(plan_of(TINY, "s", "[0, 1, 2]"))[-1]
         manifest = Manifest(job=job, status="released", epoch=1, nonce="0" * 16, seconds=seconds)
         name = names.manifest("s", job.id)
         self.world.blobs.put(names.SWEEPS, name, manifest.canonical(), metadata=manifest.metadata())
@@ -112,7 +113,7 @@ def test_a_spent_budget_stops_its_sweep_and_no_other_and_raising_it_goes_on_exac
     hold = fleet.hold()
     assert hold is not None
     assert hold.kind == "budget"
-    assert hold.reason.startswith("0.10 $ of 0.01 $ are spent, at 1 $ a VM and hour")
+    assert hold.reason.startswith("0.10 $ of 0.01 $ are spent, at 1 $ per VM hour")
     begun = next(one for one in fleet.manifests("s") if one.attempts)
     assert (begun.status, begun.attempts[-1].ended) == ("released", "held")
     assert begun.step > 0

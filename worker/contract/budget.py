@@ -25,7 +25,12 @@ class Budget(Frozen):
         if spent_s < self.slot_seconds:
             return None
         spent_usd = self.usd * spent_s / self.slot_seconds
-        return Hold(kind="budget", reason=f"{spent_usd:.2f} $ of {self.usd:.2f} $ are spent, at {self.price}")
+        return Hold(kind="budget", reason=f"{_money(spent_usd)} of {_money(self.usd)} are spent, at {self.price}")
+
+
+def _money(usd: float) -> str:
+    """Return cents, and of less than 10 cents their tenths: a tiny sweep costs no more."""
+    return f"{usd:.2f} $" if usd >= 0.0995 else f"{f'{usd:.3f}'.removesuffix('0')} $"
 
 
 def read_budget(blobs: BlobStore, sweep: str) -> Budget | None:

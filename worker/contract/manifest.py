@@ -168,7 +168,7 @@ class Manifest(Frozen):
     attempt_count: int = 0
     eviction_count: int = 0
     lost_steps: int = 0
-    """Steps that were made twice because an eviction came without notice."""
+    """Steps trained after a commit and lost before the next one: to evictions without notice, and to crashes."""
     seconds: float = 0.0
     """Time of all attempts, ended or not, as of the last write."""
     counts: Counts = Counts()

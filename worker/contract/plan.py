@@ -1,6 +1,6 @@
 """A sweep's plan: the one record of all its jobs, written before any message is sent."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -59,11 +59,6 @@ class Plan(Frozen):
     def job(self, planned: PlannedJob) -> Job:
         """Return the job that a planned job stands for."""
         return Job.of(self.sweep, self.configurations[planned.set], planned.seed)
-
-    def all_jobs(self) -> Iterator[Job]:
-        """Yield every job in the order of the plan."""
-        for planned in self.jobs:
-            yield self.job(planned)
 
 
 def resolve(common: Configuration, differs: Mapping[str, Any]) -> Configuration:

@@ -65,7 +65,7 @@ class Result(Frozen):
     attempt_count: Annotated[int, Field(ge=1)]
     eviction_count: Annotated[int, Field(ge=0)]
     lost_steps: Annotated[int, Field(ge=0)]
-    """Steps that were made twice."""
+    """Steps trained after a commit and lost before the next one."""
     release: str
     """The code of the last attempt; earlier ones stand in `attempts`."""
     exact: bool

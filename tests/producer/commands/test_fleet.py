@@ -38,7 +38,7 @@ def test_once_says_what_changed_and_where_the_fleet_stands(world: World) -> None
     world.send(3)
     assert said(world, fleet.run_once) == (
         [
-            "Raised the capacity to 3: 3 jobs in the queue need 3 VMs; the set has 0.",
+            "Raised the capacity to 3: 3 jobs in the queue, and the set was of 0 VMs.",
             "3 jobs in the queue, capacity 3, 0 VMs",
         ],
         0,

@@ -11,7 +11,8 @@ import typer
 import yaml
 from typer.testing import CliRunner, Result
 
-from producer.commands import results
+from producer.commands import results, sweep
+from tests.fakes.plans import jobs_of
 from tests.fakes.storage import MemoryBlobs
 from tests.fakes.sweeps import Storage, episodes, make_plan, running
 from worker.contract import names
@@ -21,7 +22,7 @@ from worker.contract.manifest import Outcome
 from worker.contract.records import Listed, Stored
 
 PLAN = make_plan([{"tau": 0.01}, {"tau": 0.02}], seeds=[0, 1, 2], budget_usd=5.0)
-JOBS = tuple(PLAN.all_jobs())
+JOBS = jobs_of(PLAN)
 
 
 @pytest.fixture
@@ -92,7 +93,7 @@ def test_watch_without_a_name_takes_the_newest_sweep_that_is_not_complete(storag
     storage.now_s = 10.0
     storage.put_plan(make_plan([{"tau": 0.03}], [0], name="newest"))
     storage.blobs.put(names.SWEEPS, names.complete("newest"), b"")
-    assert " lunar: 6 jobs of 6 ended" in ok(storage, "watch")
+    assert " lunar: 6 of 6 jobs ended" in ok(storage, "watch")
 
 
 def test_watch_of_an_empty_target_is_wrong_input() -> None:
@@ -120,7 +121,7 @@ def requests_for(jobs: int, *arguments: str) -> int:
     blobs = storage.blobs = PagedBlobs(lambda: storage.now_s)
     plan = make_plan([{"tau": 0.01}, {"tau": 0.02}], seeds=range(jobs // 2))
     storage.put_plan(plan)
-    for job in plan.all_jobs():
+    for job in jobs_of(plan):
         storage.finish(job, episodes(100))
     blobs.requests = 0
     ok(storage, *arguments)
@@ -150,7 +151,7 @@ def test_requests_grow_with_pages_and_not_with_jobs(arguments: tuple[str, ...], 
 def test_results_ranks_and_names_what_went_wrong(storage: Storage) -> None:
     text = ok(storage, "results", "lunar")
     assert "tau=0.01 leads with 212 (180, 221, 235; 3 seeds)" in text
-    assert "lunar: 1 job failed: diverged: loss is NaN." in text
+    assert "lunar: 1 job failed (diverged: loss is NaN). tranquility logs lunar/" in text
 
 
 def test_results_without_a_finished_run_say_so() -> None:
@@ -158,7 +159,7 @@ def test_results_without_a_finished_run_say_so() -> None:
     storage.put_plan(PLAN)
     text = ok(storage, "results", "lunar")
     assert text.startswith("No run has finished yet.")
-    assert "lunar: 6 jobs of 6 not finished yet." in text
+    assert "lunar: 6 of 6 jobs have not ended yet." in text
 
 
 def test_results_as_json_and_as_csv_hold_every_run(storage: Storage) -> None:
@@ -173,7 +174,7 @@ def test_results_as_json_and_as_csv_hold_every_run(storage: Storage) -> None:
 def test_two_sweeps_are_compared_and_their_common_runs_counted(storage: Storage) -> None:
     again = make_plan([{"tau": 0.01}], seeds=[0, 1], name="again")
     storage.put_plan(again)
-    first, second = again.all_jobs()
+    first, second = jobs_of(again)
     storage.finish(first, episodes(180))
     storage.finish(second, episodes(222))
     text = ok(storage, "results", "lunar", "again")
@@ -194,6 +195,24 @@ def test_the_best_configuration_is_a_sweep_file(storage: Storage) -> None:
         "fixed": {"tau": 0.01},
         "evaluation": {"every": 10_000, "episodes": 10, "final_episodes": 100},
     }
+
+
+def test_the_best_configuration_can_be_enqueued_and_is_the_leaders_own_runs(storage: Storage, tmp_path: Path) -> None:
+    file = tmp_path / "best.yaml"
+    file.write_text(ok(storage, "results", "lunar", "--best-config"))
+    app = typer.Typer()
+    sweep.register(app, after=lambda *_: None, open_session=lambda _: pytest.fail("a dry run asks for no target"))
+    shown = CliRunner(env={"COLUMNS": "100"}).invoke(app, ["enqueue", str(file), "--dry-run", "--json"])
+    assert shown.exit_code == 0, shown.output
+    plan = json.loads(shown.stdout)
+    assert plan["sweep"] == "lunar-best"
+    assert [job["id"] for job in plan["sets"][0]["jobs"]] == [job.id for job in JOBS[:3]]
+
+
+def test_two_forms_of_an_answer_at_once_and_a_sweep_beside_itself_are_refused(storage: Storage) -> None:
+    for arguments in (("--json", "--csv"), ("--csv", "--best-config"), ("--json", "--best-config")):
+        assert "at most one of" in str(call(storage, "results", "lunar", *arguments).exception)
+    assert "lunar is named twice" in str(call(storage, "results", "lunar", "lunar").exception)
 
 
 def test_there_is_no_best_configuration_without_a_result() -> None:
@@ -273,8 +292,3 @@ def test_cost_without_a_price_says_what_to_do(storage: Storage, target: dict[str
     assert isinstance(error, InputError)
     assert words in str(error)
     assert "price_usd" in str(error)
-
-
-@pytest.mark.parametrize("command", ["status", "watch", "results", "logs", "export", "cost"])
-def test_every_command_has_help_with_an_example(storage: Storage, command: str) -> None:
-    assert f"Example: tranquility {command}" in ok(storage, command, "--help")

@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 from producer.commands.sweep import EXAMPLES, Say, register
 from producer.session import Session
 from producer.sweep.enqueue import NotConfirmed
+from tests.fakes.plans import jobs_of
 from tests.fakes.producing import Storage, commit_all, receive, receive_all
 from worker.contract.errors import InputError
 from worker.contract.manifest import Outcome
@@ -109,7 +110,7 @@ def test_confirm_waits_for_the_ranking_and_takes_at_least_five_seeds(shell: Shel
 
 def test_a_dry_run_prints_the_plan_and_asks_for_no_target(shell: Shell) -> None:
     shown = shell("enqueue", str(shell.file), "--dry-run").stdout
-    assert "s: 2 sets × 2 seeds = 4 jobs, 4,000 steps in all; about 0.0 core-hours" in " ".join(shown.split())
+    assert "s: 2 sets × 2 seeds = 4 jobs, 4,000 steps in all; about 40 s of one core" in " ".join(shown.split())
     rows = [line.split() for line in shown.splitlines()]
     assert ["0", "0.1", "0,", "1"] in rows
     assert ["gamma", "0.99"] in rows
@@ -216,7 +217,7 @@ def test_pause_and_resume_tell_what_they_did(shell: Shell) -> None:
 
 def test_retry_shows_what_had_ended_each_job(shell: Shell) -> None:
     shell("enqueue", str(shell.file))
-    job = next(shell.storage.plan("s").all_jobs())
+    job = jobs_of(shell.storage.plan("s"))[0]
     shell.storage.put_status(job, "failed", outcome={"reason": "diverged: the loss is not finite"})
     shown = shell("retry", "s").stdout.splitlines()
     assert shown == [

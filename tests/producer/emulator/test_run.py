@@ -10,6 +10,7 @@ from producer.emulator.states import Refused
 from producer.results.fleet_view import FleetView, SlotView
 from producer.results.progress import ProgressReader
 from producer.results.view import View
+from tests.fakes.plans import jobs_of
 from tests.fakes.sweeps import COMMON, Storage, episodes, make_plan, running
 from worker.contract.control import SeenSlot, SlotReport
 
@@ -31,7 +32,7 @@ class Fleet:
 def moment(trained: Mapping[str, tuple[int, int]], done: int = 0) -> View:
     """Return a moment of four equal jobs: `trained` says of each busy VM what its job has committed and reached."""
     plan = make_plan([{"tau": 0.01}], seeds=[0, 1, 2, 3])
-    jobs = list(plan.all_jobs())
+    jobs = jobs_of(plan)
     storage = Storage()
     storage.put_plan(plan)
     for job in jobs[:done]:

@@ -177,7 +177,7 @@ def test_it_writes_the_pulse_before_it_raises(world: World) -> None:
     assert world.asked[-2:] == ["put pulse", "raise 2"]
     assert report.capacity == 2
     assert report.enough
-    assert report.changes == ("Raised the capacity to 2: 2 jobs in the queue need 2 VMs; the set has 0.",)
+    assert report.changes == ("Raised the capacity to 2: 2 jobs in the queue, and the set was of 0 VMs.",)
 
 
 def test_without_a_pulse_it_does_not_raise(world: World) -> None:

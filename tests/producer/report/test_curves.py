@@ -9,6 +9,7 @@ from producer.report.curves import Frame, RunCurve, SetCurves, description, draw
 from producer.report.gather import Details, gather
 from producer.results.progress import ProgressReader
 from producer.sweep.confirm import with_fresh_seeds
+from tests.fakes.plans import jobs_of
 from tests.fakes.reported import lunar_plan, store_sweep
 from tests.fakes.sweeps import attempt, running
 
@@ -48,7 +49,7 @@ def test_the_mean_is_over_finished_seeds_at_steps_that_all_have() -> None:
 
 def test_evictions_and_inexact_resumes_stand_where_they_happened() -> None:
     plan = lunar_plan(1, 1)
-    (job,) = plan.all_jobs()
+    (job,) = jobs_of(plan)
     attempts = (
         attempt(1, (0, 90_000), "vanished", reached_step=94_000),
         attempt(2, (90_000, 120_000), "evicted"),

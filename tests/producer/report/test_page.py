@@ -11,6 +11,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
+from tests.fakes.plans import jobs_of
 from tests.producer.report.conftest import SWEEPS
 
 ReportOf = Callable[[str], Path]
@@ -198,7 +199,7 @@ def test_it_says_how_far_the_leader_can_be_believed_and_what_is_wrong(text_of: C
     assert "The sweep is not finished: this report shows it as it stands." in text
     assert "120 jobs: 88 waiting, 29 done, 2 running, 1 failed." in text
     assert "not confirmed on fresh seeds." in text
-    assert "Not all runs are finished: 19 sets miss seeds; 3 sets without any result." in text
+    assert "Not every run has a result: 19 sets lack seeds and 3 sets have none." in text
     assert "runs resumed on another kind of machine" in text
     assert "failed: diverged: the critic's loss is NaN" in text
     assert "seen. The bars say how much its error grows" in text
@@ -244,7 +245,7 @@ def test_what_a_sweep_calls_itself_is_never_markup(browser: Browser) -> None:
     storage = Storage()
     plan = make_plan([{"tau": 0.01}], [0], source=evil)
     storage.put_plan(plan)
-    (job,) = plan.all_jobs()
+    (job,) = jobs_of(plan)
     storage.put_manifest(running(job, 1_000, status="failed", worker=evil, outcome=Outcome(reason=evil)))
     html = make_report(storage.session(), "lunar", with_video=False)
     context = browser.new_context()

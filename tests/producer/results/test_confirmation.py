@@ -142,7 +142,7 @@ def test_the_leaders_are_taken_from_the_ranking_when_it_stands() -> None:
     assert [one.label for one in leaders(sweep(CLEAR, running=2), 2)] == ["tau=0.01", "tau=0.02"]
     waiting = sweep({})
     waiting = replace(waiting, jobs=(replace(waiting.jobs[0], state="running"), *waiting.jobs[1:]))
-    with pytest.raises(InputError, match="1 job of lunar have not ended"):
+    with pytest.raises(InputError, match="1 job has not ended, and the leaders of lunar"):
         leaders(waiting, 2)
 
 

@@ -11,12 +11,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from producer.results.export import CurveRow, TensorBoardExport, curves_csv, event_file, parse_curve
 from producer.results.parts import ResultDamaged
 from producer.results.progress import ProgressReader, SweepProgress
+from tests.fakes.plans import jobs_of
 from tests.fakes.sweeps import Storage, episodes, make_plan, running
 from worker.contract import names
 from worker.contract.log import MEASURED
 
 PLAN = make_plan([{"tau": 0.01}, {"tau": 0.02}], seeds=[0])
-JOBS = tuple(PLAN.all_jobs())
+JOBS = jobs_of(PLAN)
 STARTED_S = 1795341660.0
 """2026-11-22T10:01:00Z, when the fake attempts begin."""
 

@@ -136,15 +136,20 @@ WAITING = FleetView(queued=2, poisoned=0, set=BOOTED, slots=(slot(),))
             replace(WAITING, set=SetView(1, (InstanceView("vm-1", "failed"),)), slots=()),
             "No VM of the scale set is running: vm-1 failed.",
         ),
-        (replace(WAITING, slots=()), "1 VMs are booting"),
+        (replace(WAITING, slots=()), "1 VM is booting"),
         (
             replace(WAITING, slots=(slot(alive=False, age_s=700.0),)),
-            "No worker has a heartbeat: the last report came 700",
+            "No worker has a heartbeat: the last report came 12 min ago",
         ),
+        (
+            replace(WAITING, slots=(slot("stopped", age_s=4.0),)),
+            "All workers have stopped, the last one 4 s ago: their VMs leave",
+        ),
+        (replace(WAITING, slots=(slot("idle"),)), "1 worker is idle: the first message comes a while after a boot"),
         (replace(WAITING, slots=(slot(flag="drain"),)), "Every living worker is draining"),
         (replace(WAITING, queued=0), "2 jobs are planned, but the queue is empty"),
         (replace(WAITING, poisoned=3), "3 messages lie in the poison queue"),
-        (replace(WAITING, slots=(slot("busy"),)), "1 workers are busy with other sweeps"),
+        (replace(WAITING, slots=(slot("busy"),)), "1 worker is busy with other sweeps"),
     ],
 )
 def test_the_reason_why_nothing_runs_is_named(fleet: FleetView, reason: str) -> None:
@@ -159,7 +164,7 @@ def test_the_reason_why_nothing_runs_is_named(fleet: FleetView, reason: str) -> 
             Hold(kind="budget", reason="5.00 $ are spent"),
             "The sweep is out of budget (5.00 $ are spent); raise",
         ),
-        (Hold(kind="cancelled", jobs=(PLAN.jobs[0].id,)), "1 jobs are cancelled; tranquility retry lunar"),
+        (Hold(kind="cancelled", jobs=(PLAN.jobs[0].id,)), "1 job is cancelled; tranquility retry lunar"),
     ],
 )
 def test_a_hold_is_named_with_its_way_out(hold: Hold, words: str) -> None:
@@ -172,8 +177,8 @@ def test_a_held_sweep_is_not_blamed_for_its_missing_messages() -> None:
 
 
 def test_silent_jobs_are_named_with_how_they_go_on() -> None:
-    (said,) = why_idle(sweep("silent", "done"), WAITING)
-    assert said.startswith("1 jobs lost their worker (silent for up to 300 s)")
+    said, *_ = why_idle(sweep("silent", "done"), WAITING)
+    assert said.startswith("1 job lost its worker (silent for up to 5 min)")
 
 
 @pytest.mark.parametrize("states", [("running", "waiting"), ("evaluating", "silent"), ("done", "failed")])

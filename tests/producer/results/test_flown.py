@@ -3,12 +3,13 @@
 import pytest
 
 from producer.results.flown import read_policy, representative, which_run
+from tests.fakes.plans import jobs_of
 from tests.fakes.reported import ranked
 from tests.fakes.sweeps import Storage, episodes, make_plan, running
 from worker.contract.errors import InputError
 
 PLAN = make_plan([{"tau": 0.01}, {"tau": 0.02}], seeds=[0, 1, 2])
-JOBS = tuple(PLAN.all_jobs())
+JOBS = jobs_of(PLAN)
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def test_best_is_the_leader_of_the_newest_or_of_the_named_sweep(storage: Storage
     storage.now_s = 10.0
     newer = make_plan([{"tau": 0.03}], [0], name="newer")
     storage.put_plan(newer)
-    (job,) = newer.all_jobs()
+    (job,) = jobs_of(newer)
     with pytest.raises(InputError, match="No run of newer has finished yet"):
         which_run(storage.blobs, "best", 120.0)
     storage.finish(job, episodes(1.0))
@@ -48,7 +49,7 @@ def test_several_environments_have_several_leaders() -> None:
     storage = Storage()
     plan = make_plan([{"env.kwargs.gravity": -10.0}, {"env.kwargs.gravity": -5.0}], [0])
     storage.put_plan(plan)
-    jobs = tuple(plan.all_jobs())
+    jobs = jobs_of(plan)
     for job in jobs:
         storage.finish(job, episodes(100.0))
     with pytest.raises(InputError, match=f"2 environments.*{jobs[0].id}, {jobs[1].id}"):

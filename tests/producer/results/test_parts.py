@@ -7,6 +7,7 @@ import pytest
 
 from producer.results.parts import LOG, ResultDamaged, download, folders, read_outcome, read_part, write_whole
 from producer.results.progress import ProgressReader, SweepProgress
+from tests.fakes.plans import jobs_of
 from tests.fakes.sweeps import Storage, episodes, make_plan, running
 from worker.contract import names
 from worker.contract.errors import InputError
@@ -14,7 +15,7 @@ from worker.contract.manifest import Manifest
 from worker.contract.result import CURVE, EPISODES, MODEL, POLICY, RESULT, Result
 
 PLAN = make_plan([{"tau": 0.01}, {"tau": 0.02}], seeds=[0, 1])
-JOBS = tuple(PLAN.all_jobs())
+JOBS = jobs_of(PLAN)
 
 
 @pytest.fixture

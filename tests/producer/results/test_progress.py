@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from producer.results.progress import JobProgress, ProgressReader, SweepProgress
+from tests.fakes.plans import jobs_of
 from tests.fakes.storage import MemoryBlobs
 from tests.fakes.sweeps import Storage, attempt, episodes, make_plan, running
 from worker.contract import names
@@ -14,7 +15,7 @@ from worker.contract.manifest import Manifest, Outcome
 from worker.contract.records import Listed, Stored
 
 PLAN = make_plan([{"tau": 0.01}, {"tau": 0.02, "timesteps": 100_000}], seeds=[0, 1])
-JOBS = tuple(PLAN.all_jobs())
+JOBS = jobs_of(PLAN)
 
 
 def read(storage: Storage) -> SweepProgress:
@@ -135,7 +136,7 @@ def test_metadata_of_another_release_makes_one_job_unreadable_and_no_other(
 
 def test_a_manifest_that_no_plan_names_is_not_shown(storage: Storage) -> None:
     other = make_plan([{"tau": 0.05}], seeds=[9])
-    storage.put_manifest(running(next(other.all_jobs()), 10))
+    storage.put_manifest(running(jobs_of(other)[0], 10))
     assert len(read(storage).jobs) == 4
 
 
@@ -175,3 +176,11 @@ def test_progress_needs_three_requests_and_reads_the_plan_only_when_it_changed()
     blobs.put(names.SWEEPS, names.plan("lunar"), larger.canonical())
     assert len(reader.read().jobs) == 6
     assert blobs.plan_reads == 2
+
+
+def test_a_job_that_has_just_begun_counts_in_the_eta_with_the_pace_of_the_others(storage: Storage) -> None:
+    storage.put_manifest(running(JOBS[0], 100_000))
+    storage.put_manifest(running(JOBS[1], 0, steps_per_second=0.0))
+    sweep = read(storage)
+    assert sweep.steps_per_second == 90
+    assert sweep.eta_s == pytest.approx(500_000 / 180)  # of three jobs

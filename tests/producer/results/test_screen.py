@@ -70,7 +70,7 @@ def test_the_picture_at_80_columns() -> None:
         drawn(a_view(), Size(80))
         == """\
 lunar ━━━━━━━━━━━━                            32 %  254k/800k steps  ETA 97 min
-jobs   1 silent, 1 running, 1 waiting, 1 done; 1 eviction (312 steps made twice)
+jobs   1 silent, 1 running, 1 waiting, 1 done; 1 eviction; 312 steps lost
 fleet  93 steps/s · queue 3 · poison 1 · capacity 2/10 · 2 VMs (1 creating, 1
 running) · 1/2 slots busy
 spend  1.23 $ of 5.00 $ · 0.05 $ lost to evictions · 3.21 $ saved by spot
@@ -96,7 +96,7 @@ def test_the_picture_at_120_columns() -> None:
         drawn(a_view(), Size(120))
         == """\
 lunar ━━━━━━━━━━━━━━━━━━━━━━━━━                                                       32 %  254k/800k steps  ETA 97 min
-jobs   1 silent, 1 running, 1 waiting, 1 done; 1 eviction (312 steps made twice)
+jobs   1 silent, 1 running, 1 waiting, 1 done; 1 eviction; 312 steps lost
 fleet  93 steps/s · queue 3 · poison 1 · capacity 2/10 · 2 VMs (1 creating, 1 running) · 1/2 slots busy
 spend  1.23 $ of 5.00 $ · 0.05 $ lost to evictions · 3.21 $ saved by spot
 
@@ -198,3 +198,20 @@ def test_it_says_how_long_a_vm_takes_from_its_boot_to_training() -> None:
     ]
     lines = drawn(replace(view, fleet=replace(view.fleet, slots=tuple(slots))), Size(140)).splitlines()
     assert "training 95 s after boot" in next(line for line in lines if line.startswith("fleet"))
+
+
+def test_at_80_columns_tries_give_their_room_to_the_hyperparameters_while_there_are_none_to_tell() -> None:
+    view = a_view()
+    calm = tuple(replace(job, attempts=min(job.attempts, 1), evictions=0) for job in view.sweep.jobs)
+    lines = drawn(replace(view, sweep=SweepProgress(view.sweep.plan, calm)), Size(80)).splitlines()
+    (heading,) = (line for line in lines if line.startswith("JOB "))
+    assert heading.split() == ["JOB", "tau", "SEED", "STATE", "STEP", "/S", "RETURN", "ETA"]
+    assert heading.index("SEED") > 20
+
+
+def test_a_job_that_waits_is_not_shown_with_the_worker_that_it_has_lost() -> None:
+    view = a_view()
+    jobs = tuple(replace(job, state="waiting") if job.state == "running" else job for job in view.sweep.jobs)
+    table = drawn(replace(view, sweep=SweepProgress(view.sweep.plan, jobs)), Size(120)).partition("WORKER")[2]
+    (line,) = (line for line in table.splitlines() if line.startswith(jobs[1].id[:12]))
+    assert "tranq-set" not in line

@@ -95,8 +95,12 @@ def test_a_set_with_one_run_makes_the_share_of_leading_unknown() -> None:
     assert statistics.rank_one_shares([[1.0, 2.0], [3.0]]) is None
 
 
+def test_a_set_that_is_alone_has_no_share_of_leading() -> None:
+    assert statistics.rank_one_shares([[1.0, 2.0]]) is None
+
+
 @settings(deadline=None)
-@given(st.lists(st.lists(finite, min_size=2, max_size=6), min_size=1, max_size=6))
+@given(st.lists(st.lists(finite, min_size=2, max_size=6), min_size=2, max_size=6))
 def test_shares_of_leading_add_up_to_one(sets: list[list[float]]) -> None:
     shares = statistics.rank_one_shares(sets)
     assert shares is not None

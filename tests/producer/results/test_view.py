@@ -39,6 +39,8 @@ def told(after: View) -> list[str]:
             ],
         ),
         ({"state": "done", "score": summarise([200.0], [9], 200.0)}, [f"job {ID[:6]}: done, return 200.0"]),
+        ({"state": "waiting", "reason": "killed by SIGSEGV"}, [f"job {ID[:6]}: killed by SIGSEGV on vm-1/0"]),
+        ({"state": "waiting"}, []),
         ({"state": "failed", "reason": "diverged"}, [f"job {ID[:6]}: failed: diverged"]),
         ({"state": "silent", "age_s": 150.0}, [f"job {ID[:6]}: no word from vm-1/0 for 150 s"]),
     ],
@@ -77,3 +79,14 @@ def test_a_hold_and_its_end_are_told() -> None:
     held = view(hold=Hold(kind="paused", reason="lunch"))
     assert told(held) == ["the sweep is held: paused lunch"]
     assert [one.text for one in since(held, view())] == ["the sweep's hold is lifted"]
+
+
+def test_what_ended_badly_is_a_warning_also_where_other_jobs_run() -> None:
+    plan = make_plan([{"tau": 0.01}], seeds=[0, 1])
+    bad = JobProgress(plan.jobs[1].id, 0, 1, 200_000, "failed", reason="diverged: loss is NaN.")
+    moving = replace(JOB, id=plan.jobs[0].id)
+    (said,) = View(SweepProgress(plan, (moving, bad)), FLEET).warnings
+    assert said == (
+        f"1 job failed (diverged: loss is NaN). tranquility logs lunar/{bad.id[:6]} shows more; "
+        "tranquility retry lunar runs it again."
+    )

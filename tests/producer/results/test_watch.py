@@ -11,15 +11,17 @@ from producer.results.fleet_view import FleetReader
 from producer.results.progress import ProgressReader
 from producer.results.view import View
 from producer.results.watch import Watcher, finished, summary, watch
+from tests.fakes.plans import jobs_of
 from tests.fakes.storage import MemoryBlobs
 from tests.fakes.sweeps import Storage, episodes, make_plan, running
+from worker.contract.control import Control, SlotReport
 from worker.contract.errors import InputError, StorageUnavailable
 from worker.contract.records import Listed
 from worker.contract.runtime import Event, RealRuntime
 from worker.contract.settings import Durations
 
 PLAN = make_plan([{"tau": 0.01}], seeds=[0, 1])
-JOBS = tuple(PLAN.all_jobs())
+JOBS = jobs_of(PLAN)
 
 
 class Script(RealRuntime):
@@ -79,14 +81,14 @@ def test_off_a_terminal_there_are_plain_lines_and_only_when_something_changed(st
     text, last = seen(storage, nothing, start, nothing, a_little_further, nothing, end, nothing)
     first, second = (job.id[:6] for job in JOBS)
     assert text.splitlines() == [
-        "10:00:00 lunar: 0 jobs of 2 ended, 0 running, 0/400k steps, 0 steps/s, queue 1, 0 evictions",
+        "10:00:00 lunar: 0 of 2 jobs ended, 0 running, 0/400k steps, 0 steps/s, queue 1, 0 evictions",
         "10:00:00 ! No worker has reported yet.",
         f"10:00:00 job {first}: started on vm-1/0",
-        "10:00:00 lunar: 0 jobs of 2 ended, 1 running, 1.0k/400k steps, 90 steps/s, queue 1, 0 evictions, ETA 74 min",
+        "10:00:00 lunar: 0 of 2 jobs ended, 1 running, 1.0k/400k steps, 90 steps/s, queue 1, 0 evictions, ETA 74 min",
         f"10:00:00 job {first}: done, return 212.0",
         f"10:00:00 job {second}: started on vm-1/0",
         f"10:00:00 job {second}: done, return 212.0",
-        "10:00:00 lunar: 2 jobs of 2 ended, 0 running, 400k/400k steps, 0 steps/s, queue 1, 0 evictions",
+        "10:00:00 lunar: 2 of 2 jobs ended, 0 running, 400k/400k steps, 0 steps/s, queue 1, 0 evictions",
     ]
     assert finished(last)
 
@@ -169,3 +171,14 @@ def test_the_summary_has_the_spend_where_a_price_is_known(storage: Storage) -> N
     storage.put_manifest(running(JOBS[0], 1_000, seconds=3600.0))
     price = Price(0.8, 8, None, upper_bound=True, source="")
     assert "spend ≤ 0.10 $" in summary(a_watcher(storage, price).look())
+
+
+def test_off_a_terminal_a_reason_that_only_grew_older_is_not_said_again(storage: Storage) -> None:
+    gone = SlotReport(vm="vm-1", slot=0, state="stopped")
+    Control(storage.blobs).report_slot(gone)
+
+    def a_second_later() -> None:
+        storage.now_s += 1.0
+
+    text, _ = seen(storage, *[a_second_later] * 5)
+    assert text.count("! All workers have stopped, the last one") == 1

@@ -4,7 +4,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from producer.results.words import duration, label_keys, money, number, set_label, set_values, short, sparkline
+from producer.results.words import (
+    duration,
+    label_keys,
+    money,
+    number,
+    plural,
+    set_label,
+    set_values,
+    short,
+    sparkline,
+)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +63,17 @@ def test_a_count_fits_its_column(count: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("usd", "text"), [(0, "0.00 $"), (0.004, "<0.01 $"), (1.234, "1.23 $"), (99.5, "99.50 $"), (12345.6, "12,346 $")]
+    ("usd", "text"),
+    [
+        (0, "0.00 $"),
+        (0.0004, "<0.001 $"),
+        (0.0044, "0.004 $"),
+        (0.013, "0.013 $"),
+        (0.05, "0.05 $"),
+        (1.234, "1.23 $"),
+        (99.5, "99.50 $"),
+        (12345.6, "12,346 $"),
+    ],
 )
 def test_money_is_written_in_cents_until_they_do_not_matter(usd: float, text: str) -> None:
     assert money(usd) == text
@@ -117,3 +137,19 @@ def test_where_there_is_no_room_for_names_the_values_stand_alone() -> None:
 
 def test_a_set_that_differs_in_nothing_is_the_common_one() -> None:
     assert set_label({}, ["tau"]) == "common"
+
+
+@pytest.mark.parametrize(
+    ("count", "noun", "verb", "text"),
+    [
+        (1, "job", "", "1 job"),
+        (2_000, "job", "", "2,000 jobs"),
+        (1, "VM", "are", "1 VM is"),
+        (0, "VM", "are", "0 VMs are"),
+        (1, "set", "have", "1 set has"),
+        (1, "set", "lack", "1 set lacks"),
+        (2, "set", "lack", "2 sets lack"),
+    ],
+)
+def test_a_count_agrees_with_its_noun_and_its_verb(count: int, noun: str, verb: str, text: str) -> None:
+    assert plural(count, noun, verb) == text

@@ -13,13 +13,14 @@ import yaml
 
 from producer.results.progress import ProgressReader, SweepProgress
 from producer.results.zoo import ZooExport, export_zoo
+from tests.fakes.plans import jobs_of
 from tests.fakes.sweeps import COMMON, Storage, episodes, make_plan
 from worker.contract import names
 from worker.contract.job import EnvironmentSpec, Job
 
 WINDY = EnvironmentSpec(id="LunarLanderContinuous-v3", kwargs={"enable_wind": True})
 PLAN = make_plan([{"tau": 0.01}, {"tau": 0.02}], [0, 4], common=COMMON.model_copy(update={"environment": WINDY}))
-JOBS = tuple(PLAN.all_jobs())
+JOBS = jobs_of(PLAN)
 ENV = "LunarLanderContinuous-v3"
 
 

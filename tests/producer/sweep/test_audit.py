@@ -11,6 +11,7 @@ from producer.sweep.enqueue import enqueue
 from producer.sweep.hold import cancel, pause
 from producer.sweep.lifecycle import retry
 from producer.sweep.plans import is_marked_complete
+from tests.fakes.plans import jobs_of
 from tests.fakes.producing import (
     Gate,
     Killed,
@@ -52,14 +53,14 @@ def finished() -> Storage:
     storage = enqueued()
     receive_all(storage)
     commit_all(storage, "s")
-    storage.put_status(next(PLAN.all_jobs()), "failed", epoch=2)
+    storage.put_status(jobs_of(PLAN)[0], "failed", epoch=2)
     return storage
 
 
 def test_what_has_not_ended_is_sent_again_whatever_the_records_say() -> None:
     storage = enqueued()
     lose_all_messages(storage)
-    storage.put_status(next(PLAN.all_jobs()), "done")
+    storage.put_status(jobs_of(PLAN)[0], "done")
     assert audit(storage.session()) == AuditReport(resent=2)
     assert storage.queued_ids() == set(JOBS[1:])
 
@@ -68,7 +69,7 @@ def test_what_has_not_ended_is_sent_again_whatever_the_records_say() -> None:
 def test_a_job_that_nobody_has_is_sent_again(status: str) -> None:
     storage = enqueued()
     lose_all_messages(storage)
-    storage.put_status(next(PLAN.all_jobs()), status, epoch=3)
+    storage.put_status(jobs_of(PLAN)[0], status, epoch=3)
     assert audit(storage.session()).resent == 3
 
 
@@ -117,7 +118,7 @@ def test_the_jobs_beside_a_cancelled_one_are_audited() -> None:
     receive_all(storage)
     cancel(storage.session(), "s", JOBS[:1])
     lose_all_messages(storage)
-    storage.put_status(list(PLAN.all_jobs())[1], "released", epoch=3)
+    storage.put_status(jobs_of(PLAN)[1], "released", epoch=3)
     report = audit(storage.session())
     assert (report.resent, report.held) == (1, ("s",))
     assert storage.queued_ids() == {JOBS[1]}

@@ -8,6 +8,7 @@ from producer.session import Session
 from producer.sweep.budget import unwatched
 from producer.sweep.enqueue import Enqueued, enqueue
 from producer.sweep.hold import pause, resume
+from tests.fakes.plans import jobs_of
 from tests.fakes.producing import Gate, Killed, Storage, every_moment, kill, plan_of
 from worker.contract import names
 from worker.contract.budget import Budget, read_budget
@@ -31,7 +32,7 @@ def spent() -> Storage:
     send(storage.session(), "budget_usd: 3\n")
     while message := storage.jobs.receive(60):
         storage.jobs.delete(message.receipt)
-    storage.put_status(next(plan_of().all_jobs()), "released", seconds=3.01 / 0.5 * 4 * 3600)
+    storage.put_status(jobs_of(plan_of())[0], "released", seconds=3.01 / 0.5 * 4 * 3600)
     write_hold(storage.blobs, "s", Hold(kind="budget", reason="3.01 $ of 3.00 $ are spent"))
     return storage
 
@@ -42,7 +43,7 @@ def test_workers_are_told_the_budget_in_time_of_slots() -> None:
     budget = read_budget(storage.blobs, "s")
     assert budget is not None
     assert (budget.usd, budget.slot_seconds) == (3, 3 / 0.5 * 4 * 3600)
-    assert budget.price == "0.5 $ a VM and hour for 4 slots (the target's settings)"
+    assert budget.price == "0.5 $ per VM hour of 4 slots, the target's settings"
 
 
 @pytest.mark.parametrize(("more", "usd"), [("", 0.5), ("budget_usd: 3\n", None)])

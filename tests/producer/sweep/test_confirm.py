@@ -7,6 +7,7 @@ from producer.sweep.confirm import confirm, fresh_seeds, with_fresh_seeds
 from producer.sweep.enqueue import Enqueued, NotConfirmed, enqueue
 from producer.sweep.hold import pause
 from producer.sweep.plans import is_marked_complete, mark_complete
+from tests.fakes.plans import jobs_of
 from tests.fakes.producing import Gate, Killed, Storage, every_moment, kill, plan_of
 from worker.contract.errors import InputError
 from worker.contract.job import job_id
@@ -29,7 +30,7 @@ def ended() -> Storage:
     enqueue(storage.session(), PLAN, yes)
     while message := storage.jobs.receive(60):
         storage.jobs.delete(message.receipt)
-    for job in PLAN.all_jobs():
+    for job in jobs_of(PLAN):
         storage.put_status(job, "done")
     mark_complete(storage.session(), PLAN)
     return storage

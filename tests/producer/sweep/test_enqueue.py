@@ -11,6 +11,7 @@ from producer.sweep.audit import audit
 from producer.sweep.enqueue import Enqueued, NotConfirmed, difference, enqueue, merged
 from producer.sweep.hold import cancel, find_hold, pause, resume
 from producer.sweep.lifecycle import delete
+from tests.fakes.plans import jobs_of
 from tests.fakes.producing import (
     Gate,
     Killed,
@@ -57,7 +58,7 @@ def test_every_job_is_planned_and_sent_once() -> None:
     found = send(storage.session())
     assert (found.jobs, found.added, found.sent, found.ended, found.unnamed) == (5, 5, 5, 0, ())
     assert sorted(job.id for job in storage.queued()) == sorted(FIVE.by_id)
-    assert storage.queued() == list(storage.plan("s").all_jobs())
+    assert tuple(storage.queued()) == jobs_of(storage.plan("s"))
 
 
 def test_the_plan_is_there_before_the_first_message() -> None:
@@ -103,7 +104,7 @@ def test_the_plan_says_who_enqueued_it() -> None:
 @pytest.mark.parametrize("status", ["done", "failed", "poisoned", "cancelled"])
 def test_a_job_that_has_ended_is_not_sent(status: str) -> None:
     storage = Storage()
-    first = next(FIVE.all_jobs())
+    first = jobs_of(FIVE)[0]
     storage.put_status(first, status)
     found = send(storage.session())
     assert (found.sent, found.ended) == (4, 1)
@@ -112,7 +113,7 @@ def test_a_job_that_has_ended_is_not_sent(status: str) -> None:
 
 def test_a_job_that_a_worker_has_is_not_sent_though_nobody_recorded_its_message() -> None:
     storage = Storage()
-    jobs = list(FIVE.all_jobs())
+    jobs = jobs_of(FIVE)
     storage.put_status(jobs[0], "running")
     assert send(storage.session()).sent == 4
 
@@ -136,7 +137,7 @@ def test_update_adds_and_takes_nothing_away() -> None:
     found = send(storage.session(), other, update=True)
     assert (found.jobs, found.added, found.sent) == (9, 2, 2)
     assert found.unnamed == tuple(one.id for one in SEVEN.jobs)
-    assert [job.id for job in storage.plan("s").all_jobs()] == [one.id for one in (*SEVEN.jobs, *other.jobs)]
+    assert [job.id for job in jobs_of(storage.plan("s"))] == [one.id for one in (*SEVEN.jobs, *other.jobs)]
 
 
 def test_a_file_with_fewer_jobs_lists_the_others_and_they_stay() -> None:
@@ -164,8 +165,8 @@ def test_jobs_of_a_file_with_other_settings_are_planned_as_that_file_has_them() 
     )
     send(storage.session(), other, update=True)
     stored = storage.plan("s")
-    assert {job.id: job.configuration for job in stored.all_jobs()}.items() >= {
-        job.id: job.configuration for job in other.all_jobs()
+    assert {job.id: job.configuration for job in jobs_of(stored)}.items() >= {
+        job.id: job.configuration for job in jobs_of(other)
     }.items()
     assert dict(stored.sets[2].differs) == {
         "tau": 0.2,

@@ -10,6 +10,7 @@ from producer.sweep.audit import audit
 from producer.sweep.enqueue import enqueue
 from producer.sweep.hold import cancel, find_hold, pause, resume
 from producer.sweep.plans import is_marked_complete
+from tests.fakes.plans import jobs_of
 from tests.fakes.producing import (
     Gate,
     Killed,
@@ -55,7 +56,7 @@ def in_all_states() -> Storage:
     """Return a sweep with a done, a running, a released and a waiting job."""
     storage = enqueued()
     receive_all(storage)
-    jobs = list(PLAN.all_jobs())
+    jobs = jobs_of(PLAN)
     storage.put_status(jobs[0], "done")
     storage.put_status(jobs[2], "released")
     storage.blobs.delete(names.SWEEPS, names.manifest("s", JOBS[3]))
@@ -120,7 +121,7 @@ def test_what_is_done_stays_done() -> None:
 
 def test_a_sweep_that_has_ended_cannot_be_cancelled_and_gets_no_hold() -> None:
     storage = enqueued()
-    for job in PLAN.all_jobs():
+    for job in jobs_of(PLAN):
         storage.put_status(job, "done")
     assert cancel(storage.session(), "s").ended == 4
     assert find_hold(storage.session(), "s") is None
@@ -274,7 +275,7 @@ def test_a_pause_waits_for_single_jobs_that_are_being_cancelled() -> None:
     """One hold at a time: a pause written over it would let them run again."""
     storage = one_runs()
     cancel(storage.session(), "s", JOBS[:1])
-    with pytest.raises(InputError, match="1 cancelled jobs of s are still stopping: try again in a minute"):
+    with pytest.raises(InputError, match="1 cancelled job is still stopping in s: try again in a minute"):
         pause(storage.session(), "s")
     commit_all(storage, "s")
     assert pause(storage.session(), "s").hold.kind == "paused"

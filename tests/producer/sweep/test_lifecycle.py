@@ -13,6 +13,7 @@ from producer.sweep.enqueue import enqueue
 from producer.sweep.hold import cancel, find_hold, pause
 from producer.sweep.lifecycle import delete, planned_again, retry
 from producer.sweep.plans import is_marked_complete
+from tests.fakes.plans import jobs_of
 from tests.fakes.producing import (
     Gate,
     Killed,
@@ -31,7 +32,7 @@ from worker.contract.manifest import Counts, Outcome
 from worker.contract.plans import find_plan
 
 PLAN = plan_of(seeds="[0, 1, 2, 3, 4]")
-ALL = list(PLAN.all_jobs())
+ALL = jobs_of(PLAN)
 DONE, FAILED, POISONED, CANCELLED, WAITING = (job.id for job in ALL)
 OUTCOME = {"reason": "diverged: the loss is not finite"}
 

@@ -12,6 +12,7 @@ from producer.sweep.document import InvalidFile, parse_document
 from producer.sweep.environment import CannotExamine, EnvironmentRefused, Examine, examine
 from producer.sweep.planning import MAX_PROBED_VARIANTS, Planned, make_plan, plan_file
 from producer.sweep.sweep_file import parse_sweep_file
+from tests.fakes.plans import jobs_of
 from worker.contract.base import Scalar
 from worker.contract.environments import ProbeVerdict
 from worker.contract.plan import Plan
@@ -53,7 +54,7 @@ def test_a_plan_says_every_job_again() -> None:
     found = plan(TOP + "search: {method: random, count: 3}\nspace: zoo\nbaseline: {tau: 0.01}\n")
     again = Plan.model_validate_json(found.canonical())
     assert again == found
-    assert [job.id for job in again.all_jobs()] == [one.id for one in found.jobs]
+    assert [job.id for job in jobs_of(again)] == [one.id for one in found.jobs]
     assert len({one.id for one in found.jobs}) == len(found.jobs) == 4 * 2
     assert found.source.startswith("name: s")
 
@@ -264,7 +265,7 @@ def test_the_proof_travels_with_the_job() -> None:
 
     found = planned(OTHER, allow_unproven=True, look=look).plan
     assert looked == [None]
-    assert next(found.all_jobs()).configuration.environment.probe == VERDICT
+    assert jobs_of(found)[0].configuration.environment.probe == VERDICT
 
 
 def test_an_environment_that_does_not_replay_is_refused() -> None:

@@ -11,6 +11,7 @@ from producer.sweep.enqueue import enqueue
 from producer.sweep.hold import cancel, pause, resume
 from producer.sweep.lifecycle import delete, retry
 from producer.sweep.plans import is_marked_complete
+from tests.fakes.plans import jobs_of
 from tests.fakes.producing import Storage, plan_of
 from tests.fakes.slot import World, run_until_idle
 from tests.fakes.trainer import TinyRun, straight_digest, tiny_trainers
@@ -27,7 +28,7 @@ PLAN = plan_of(
     "evaluation: {every: 100, episodes: 2, final_episodes: 3}\n",
     seeds="[0, 1, 2]",
 )
-JOBS = list(PLAN.all_jobs())
+JOBS = jobs_of(PLAN)
 
 
 class Fleet:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from tests.fakes.plans import jobs_of
 from worker.contract.base import Frozen
 from worker.contract.job import Configuration, EnvironmentSpec, Job, job_id
 from worker.contract.plan import MAX_JOBS, Plan, PlannedJob, PlannedSet, resolve
@@ -29,7 +30,7 @@ def test_a_plan_comes_back_from_its_own_json() -> None:
 
 def test_a_plan_says_its_jobs_again_in_order() -> None:
     found = plan()
-    assert [(job.id, job.seed, job.configuration.hyperparameters.tau) for job in found.all_jobs()] == [
+    assert [(job.id, job.seed, job.configuration.hyperparameters.tau) for job in jobs_of(found)] == [
         (planned.id, seed, tau)
         for planned, (tau, seed) in zip(found.jobs, [(0.01, 0), (0.01, 1), (0.02, 0), (0.02, 1)], strict=True)
     ]
