@@ -61,6 +61,8 @@ class TickReport:
     """Why the tick was not carried out to its end."""
     denied: bool = False
     """Whether that is a missing role."""
+    overtaken: bool = False
+    """Whether somebody else was quicker, so that the next look alone will tell."""
     pause_s: float = 0.0
     """When to look again, at the earliest."""
 
@@ -166,7 +168,7 @@ class Scaler:
             if given_up or runtime.monotonic() + pause_s >= ends_s:
                 say(_way_on(report, wake=bool(self.session.target.wake)))
                 return report
-            if report.problem != waiting:
+            if report.problem != waiting and not report.overtaken:
                 waiting = report.problem
                 say(waiting)
             runtime.wait(never, pause_s)
@@ -177,7 +179,7 @@ class Scaler:
                 report = self._perform(report, look, action)
             except SetChanged as error:
                 # Another producer, Azure or an eviction was quicker, or this machine slept: look again soon.
-                return replace(report, problem=str(error), pause_s=self._soon_s)
+                return replace(report, problem=str(error), overtaken=True, pause_s=self._soon_s)
             except Throttled as error:
                 return replace(report, problem=str(error), pause_s=max(report.pause_s, error.retry_after_s))
             except (StorageError, FleetError) as error:

@@ -347,6 +347,14 @@ def test_an_enqueue_tries_again_until_nobody_else_writes(world: World) -> None:
     assert world.set.capacity == 2
 
 
+def test_that_somebody_else_was_quicker_is_nothing_to_tell_a_person(world: World) -> None:
+    world.send(2)
+    world.set.faults += [SetChanged("412"), SetChanged("412")]
+    said: list[str] = []
+    assert world.scaler.ensure_capacity(said.append).enough
+    assert said == ["Raised the capacity to 2: 2 jobs in the queue, and the set was of 0 VMs."]
+
+
 def test_an_enqueue_at_the_maximum_waits_for_the_vms_that_leave(world: World) -> None:
     leaving = world.boots(4)
     for vm in leaving:
