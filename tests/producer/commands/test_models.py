@@ -100,7 +100,7 @@ def test_train_takes_an_unproven_environment_when_told_to(monkeypatch: pytest.Mo
         return Planned(PLAN)
 
     monkeypatch.setattr(models, "plan_file", plan_file)
-    monkeypatch.setattr(models, "run_worker", lambda *_: None)
+    monkeypatch.setattr(models, "hand_over", lambda *_: None)
     for options in ([], ["--allow-unproven"]):
         done = call("train", str(tmp_path / "s.yaml"), *options)
         assert done.exit_code == 0, done.output
