@@ -96,13 +96,11 @@ def test_a_sweep_without_results_has_nothing_to_play(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(find_spec("rl_zoo3") is None, reason="rl_zoo3 is not installed: it is no part of any extra")
 def test_the_zoos_own_script_plays_an_exported_model(tmp_path: Path) -> None:
-    from worker.contract.runtime import RealRuntime
-    from worker.sac_trainers import sac_trainers
-    from worker.solo import train_alone
-
     tiny = {"timesteps": 300, "hyperparameters": {"policy_kwargs": {"net_arch": [8]}}}
     job = Job.of("zoo", type(COMMON).model_validate({**COMMON.model_dump(), **tiny}), 0)
-    train_alone(job, sac_trainers(), RealRuntime(), tmp_path / "run", lambda _run, _seconds: None)
+    (tmp_path / "job.json").write_text(job.encode())
+    alone = ("-m", "worker", "train", str(tmp_path / "job.json"), "--out", str(tmp_path / "run"))
+    subprocess.run([sys.executable, *alone], check=True)
     storage = Storage()
     storage.put_plan(make_plan([{}], [0], "zoo", job.configuration))
     whole = storage.finish(job, episodes(0.0))
