@@ -11,6 +11,7 @@ from producer.emulator.fleet import LocalFleet
 from producer.emulator.local import LocalOptions, local_fleet, scaling
 from producer.emulator.states import Refused
 from producer.fleet.scale_set import AzureScaleSet, Glances
+from producer.results.answers import unfinished
 from producer.results.leaderboard import leaderboards
 from producer.results.parts import download
 from producer.results.progress import ProgressReader
@@ -54,17 +55,17 @@ def _run(
     for warning in unwatched(session, plan):
         console.print(warning)
     enqueued = enqueue(session, plan, confirm=lambda _question: True, file=str(path))
-    console.print(f"{enqueued.sweep}: {plural(enqueued.jobs, 'job')}, {enqueued.ended:,} of them done before.")
+    console.print(f"{enqueued.sweep}: {plural(enqueued.jobs, 'job')}, {enqueued.ended:,} of them ended before.")
     with scaling(fleet, session, lambda _report: None):
         glances = Glances(AzureScaleSet(session.compute, session.target), session.runtime, session.durations.tick_s / 2)
         watcher = open_watcher(session, plan.sweep, glances)
         until = Director(fleet, evict=evict)
-        last = watch(watcher, console, session.runtime, fleet.failed, every_s=1.0, until=until)
+        watch(watcher, console, session.runtime, fleet.failed, every_s=1.0, until=until)
         if fleet.problem:
             raise EmulatorError(fleet.problem)
     if until.missed:
         console.print(until.missed)
-    return _conclude(session, plan.sweep, last, out, console)
+    return conclude(session, plan.sweep, out, console)
 
 
 @dataclass
@@ -113,7 +114,8 @@ class Director:
         return vms[min(candidates, key=lambda job: job.shown_step).worker] if candidates else None
 
 
-def _conclude(session: Session, sweep: str, last: View, out: Path, console: Console) -> int:
+def conclude(session: Session, sweep: str, out: Path, console: Console) -> int:
+    """Show the leaderboard, fetch the results, say what did not end well, and return the exit status."""
     progress = ProgressReader(session.blobs, sweep, session.durations.visibility_timeout_s).read()
     for board in leaderboards([progress]):
         console.print()
@@ -123,5 +125,7 @@ def _conclude(session: Session, sweep: str, last: View, out: Path, console: Cons
     for problem in fetched.problems:
         console.print(f"! {problem}")
     console.print(f"\nModels, curves and results: {folder}/")
-    failed = [job for job in last.sweep.jobs if job.state != "done"]
-    return 1 if failed or fetched.problems else 0
+    notes = list(unfinished([progress]))
+    for note in notes:
+        console.print(note, markup=False)
+    return 1 if notes or fetched.problems else 0

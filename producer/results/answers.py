@@ -25,7 +25,7 @@ def text(progress: Sequence[SweepProgress], top: int) -> RenderableType:
     parts: list[RenderableType] = []
     for board in leaderboards(progress):
         parts += [*([Text()] if parts else []), ranking(board, top)]
-    notes = [*_unfinished(progress), *_same_runs(progress)]
+    notes = [*unfinished(progress), *_same_runs(progress)]
     if not parts:
         parts.append(Text("No run has finished yet."))
     return Group(*parts, *([Text()] if notes else []), *(Text(note) for note in notes))
@@ -35,7 +35,7 @@ def document(progress: Sequence[SweepProgress]) -> dict[str, Any]:
     """Return the same for `--json`."""
     return {
         "sweeps": [sweep.sweep for sweep in progress],
-        "notes": [*_unfinished(progress), *_same_runs(progress)],
+        "notes": [*unfinished(progress), *_same_runs(progress)],
         "rankings": [board_document(board) for board in leaderboards(progress)],
     }
 
@@ -97,7 +97,8 @@ def fetch(blobs: BlobStore, sweep: SweepProgress, folder: Path, say: Callable[[s
         raise ResultDamaged(" ".join(done.problems))
 
 
-def _unfinished(progress: Sequence[SweepProgress]) -> Iterator[str]:
+def unfinished(progress: Sequence[SweepProgress]) -> Iterator[str]:
+    """Yield what has not ended, or not well, a sentence for each sweep and state, with the reasons."""
     for sweep in progress:
         left = len(sweep.jobs) - sweep.ended
         if left:

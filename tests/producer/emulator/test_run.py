@@ -2,10 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
 from typing import cast
 
+from rich.console import Console
+
 from producer.emulator.fleet import LocalFleet
-from producer.emulator.run import Director
+from producer.emulator.run import Director, conclude
 from producer.emulator.states import Refused
 from producer.results.fleet_view import FleetView, SlotView
 from producer.results.progress import ProgressReader
@@ -13,6 +17,7 @@ from producer.results.view import View
 from tests.fakes.plans import jobs_of
 from tests.fakes.sweeps import COMMON, Storage, episodes, make_plan, running
 from worker.contract.control import SeenSlot, SlotReport
+from worker.contract.manifest import Outcome
 
 
 @dataclass
@@ -41,6 +46,21 @@ def moment(trained: Mapping[str, tuple[int, int]], done: int = 0) -> View:
         storage.put_manifest(running(job, committed, reached=reached, worker=f"{vm}/0"))
     slots = tuple(SlotView(SeenSlot(SlotReport(vm=vm, slot=0, state="busy"), "1", 0.0), alive=True) for vm in trained)
     return View(ProgressReader(storage.blobs, plan.sweep, 120.0).read(), FleetView(0, 0, slots))
+
+
+def test_a_sweep_with_a_failed_job_ends_as_a_failure_that_names_the_reason(tmp_path: Path) -> None:
+    plan = make_plan([{"tau": 0.01}], seeds=[0, 1])
+    done, failed = plan.all_jobs()
+    storage = Storage()
+    storage.put_plan(plan)
+    storage.finish(done, episodes(20.0))
+    storage.put_manifest(running(failed, 100, status="failed", outcome=Outcome(reason="loss[3] is NaN")))
+    console = Console(file=StringIO(), width=200)
+    assert conclude(storage.session(), "lunar", tmp_path, console) == 1
+    assert isinstance(console.file, StringIO)
+    assert "lunar: 1 job failed: loss[3] is NaN." in console.file.getvalue()
+    storage.finish(failed, episodes(10.0))
+    assert conclude(storage.session(), "lunar", tmp_path, console) == 0
 
 
 ALL = COMMON.timesteps
