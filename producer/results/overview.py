@@ -103,7 +103,7 @@ def _state(sweep: SweepProgress) -> Text:
     if sweep.plan.deleted:
         return Text("being deleted", "magenta")
     if sweep.finished:
-        return Text("finished", "green")
+        return Text("cancelled", "magenta") if sweep.counts.get("cancelled") else Text("finished", "green")
     if sweep.hold is not None and not sweep.hold.jobs:
         return Text("out of budget" if sweep.hold.kind == "budget" else sweep.hold.kind, "yellow")
     return Text("running", "cyan") if sweep.alive else Text("waiting", "yellow")

@@ -50,6 +50,13 @@ def ok(storage: Storage, *arguments: str, **target: Any) -> str:
 # ---- status and watch -----------------------------------------------------------------------------------------------
 
 
+def test_status_calls_a_sweep_cancelled_that_ended_by_a_cancel(storage: Storage) -> None:
+    stopped = running(JOBS[5], 1_000, status="cancelled", outcome=Outcome(reason="cancelled by ann"))
+    storage.put_manifest(stopped)
+    _, line = ok(storage, "status").splitlines()
+    assert line.split()[:5] == ["lunar", "cancelled", "5", "6", "1"]
+
+
 def test_status_without_a_sweep_lists_all_of_them_the_newest_first(storage: Storage) -> None:
     storage.now_s = 3_600.0
     second = make_plan([{"tau": 0.03}], [0], name="second")
