@@ -50,7 +50,7 @@ def moment(trained: Mapping[str, tuple[int, int]], done: int = 0) -> View:
 
 def test_a_sweep_with_a_failed_job_ends_as_a_failure_that_names_the_reason(tmp_path: Path) -> None:
     plan = make_plan([{"tau": 0.01}], seeds=[0, 1])
-    done, failed = plan.all_jobs()
+    done, failed = jobs_of(plan)
     storage = Storage()
     storage.put_plan(plan)
     storage.finish(done, episodes(20.0))
