@@ -58,7 +58,7 @@ def test_a_sweep_with_a_failed_job_ends_as_a_failure_that_names_the_reason(tmp_p
     console = Console(file=StringIO(), width=200)
     assert conclude(storage.session(), "lunar", tmp_path, console) == 1
     assert isinstance(console.file, StringIO)
-    assert "lunar: 1 job failed: loss[3] is NaN." in console.file.getvalue()
+    assert "lunar: 1 job failed (loss[3] is NaN). tranquility logs lunar/" in console.file.getvalue()
     storage.finish(failed, episodes(10.0))
     assert conclude(storage.session(), "lunar", tmp_path, console) == 0
 
