@@ -133,11 +133,12 @@ class Attempt:
             committer.commit(run.capture(committer.rows_from()))
 
     def _commit_before_the_deadline(self, run: TrainingRun, committer: Committer, reason: Reason) -> None:
-        deadline_s = self._slot.durations.stop_deadline_s
-        if committer.settle(deadline_s - self.stop.since_s()):
-            committer.commit(run.capture(committer.rows_from()))
-        if not committer.settle(deadline_s - self.stop.since_s()):
-            self._log.warning("stop.too_late", reason=reason, next="the last commit stands")
+        def left_s() -> float:
+            return self._slot.durations.stop_deadline_s - self.stop.since_s()
+
+        settled = committer.settle(left_s())
+        if not settled or not committer.commit_before(run.capture(committer.rows_from()), left_s):
+            self._log.warning("stop.without_commit", reason=reason, next="the last commit stands")
 
     def _after_commit(self) -> None:
         self._slot.signs.committed()

@@ -1,7 +1,9 @@
 """Makes snapshots durable while the trainer goes on: upload, then the manifest, then what that made garbage."""
 
 import contextlib
+import traceback
 from collections.abc import Callable, Mapping
+from typing import Literal
 
 from worker import decisions
 from worker.checkpoint import CheckpointStore, rows_from
@@ -15,6 +17,7 @@ from worker.stop import StopRequest
 from worker.training_run import Snapshot
 
 AGAIN_AFTER_FAILURE_S = 5.0
+AGAIN_BEFORE_A_STOP_S = 1.0
 
 
 class Committer:
@@ -45,6 +48,7 @@ class Committer:
         self._wake, self._idle = runtime.event(), runtime.event()
         self._idle.set()
         self._next_s = runtime.monotonic() + commit_s
+        self._became: Literal["durable", "refused", "lost"] = "durable"
         self._error: BaseException | None = None
         self._told_step = base.step if base else 0
         self._task = runtime.spawn("committer", self._work)
@@ -62,6 +66,21 @@ class Committer:
         self._idle.clear()
         self._pending = snapshot
         self._wake.set()
+
+    def commit_before(self, snapshot: Snapshot, left_s: Callable[[], float]) -> bool:
+        """Take the last snapshot before a stop, again while storage refuses it and `left_s` is above 0.
+
+        Only while none is in flight. Returns whether it counts.
+        """
+        while True:
+            self.commit(snapshot)
+            if not self.settle(left_s()):
+                return False
+            if self._became != "refused":
+                return self._became == "durable"
+            if left_s() <= 0:
+                return False
+            self._runtime.wait(self._runtime.event(), min(AGAIN_BEFORE_A_STOP_S, left_s()))
 
     def settle(self, timeout_s: float) -> bool:
         """Wait until no snapshot is in flight; return whether that is so."""
@@ -90,17 +109,22 @@ class Committer:
     def _try(self, snapshot: Snapshot) -> None:
         try:
             self._make_durable(snapshot)
+            self._became = "durable"
             self._next_s = self._runtime.monotonic() + self._commit_s
         except StorageError as error:
             self._next_s = self._runtime.monotonic() + min(self._commit_s, AGAIN_AFTER_FAILURE_S)
-            self._log.warning(
-                "checkpoint.failed", step=snapshot.state.step, error=str(error), next="trains on, tries again"
-            )
+            self._became = "refused"
+            going_on = "trains on, tries again" if self._stop.reason is None else "tries again until it has to stop"
+            self._log.warning("checkpoint.failed", step=snapshot.state.step, error=str(error), next=going_on)
         except OwnershipLost as error:
+            self._became = "lost"
             self._log.warning("ownership.lost", error=str(error))
             self._stop.ask("lost")
         except BaseException as error:  # noqa: BLE001 - a thread has nobody to raise to: the trainer's thread raises it
-            self._error = error
+            # A trainer that stops meanwhile gives the job back all the same, and raises nothing.
+            trace = traceback.format_exc()
+            self._log.error("checkpoint.raised", step=snapshot.state.step, error=repr(error), trace=trace)
+            self._became, self._error = "lost", error
             self._stop.ask("lost")
 
     def _make_durable(self, snapshot: Snapshot) -> None:

@@ -10,15 +10,15 @@ import structlog
 
 from tests.fakes.hand_runtime import HandRuntime
 from tests.fakes.manifests import OTHER_NONCE, claim
-from tests.fakes.slot import Clock, silent
+from tests.fakes.slot import Clock, listening, silent
 from tests.fakes.storage import MemoryBlobs
 from tests.fakes.trainer import TinyRun, tiny_job
 from tests.fakes.trouble import Trouble
-from worker import decisions, fence
+from worker import committer, decisions, fence
 from worker.checkpoint import CheckpointStore
 from worker.committer import AGAIN_AFTER_FAILURE_S, Committer
 from worker.contract import names
-from worker.contract.log import MEASURED
+from worker.contract.log import MEASURED, Logger
 from worker.contract.through import BlobsThrough
 from worker.snapshot.curve import Curve, CurveRow
 from worker.stop import StopRequest
@@ -29,7 +29,7 @@ LONG_S = 30.0
 class Bench:
     """A committer over storage that can be held up and taken down."""
 
-    def __init__(self) -> None:
+    def __init__(self, log: Logger) -> None:
         self.job, self.runtime, self.trouble, self.memory = tiny_job(), HandRuntime(), Trouble(), MemoryBlobs(Clock())
         blobs = BlobsThrough(self.memory, self.trouble.through)
         self.claim = fence.create(blobs, self.runtime, claim(self.job), None)
@@ -42,7 +42,7 @@ class Bench:
             self.claim,
             self.stop,
             self.runtime,
-            silent(),
+            log,
             base=None,
             commit_s=60.0,
             progress=self._progress,
@@ -53,9 +53,12 @@ class Bench:
     def _progress(self) -> decisions.Progress:
         return self.progress()  # as the test has set it meanwhile
 
-    def commit_at(self, step: int) -> None:
+    def advance_to(self, step: int) -> None:
         while self.run.step < step:
             self.run._advance()
+
+    def commit_at(self, step: int) -> None:
+        self.advance_to(step)
         self.committer.commit(self.run.capture(self.committer.rows_from()))
 
     def settled(self) -> bool:
@@ -66,8 +69,8 @@ class Bench:
 
 
 @contextmanager
-def committing() -> Iterator[Bench]:
-    bench = Bench()
+def committing(log: Logger | None = None) -> Iterator[Bench]:
+    bench = Bench(log or silent())
     try:
         yield bench
     finally:
@@ -165,6 +168,48 @@ def test_a_mistake_of_ours_reaches_the_trainers_thread() -> None:
             bench.committer.raise_its_error()
 
 
+def test_the_last_commit_before_a_stop_is_tried_until_storage_takes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(committer, "AGAIN_BEFORE_A_STOP_S", 0.001)
+    with committing() as bench:
+        refused = 3
+
+        def left_s() -> float:
+            bench.trouble.down = bench.trouble.refused < refused
+            return LONG_S
+
+        left_s()
+        bench.stop.ask("evicted")
+        bench.advance_to(10)
+        assert bench.committer.commit_before(bench.run.capture(bench.committer.rows_from()), left_s)
+        assert bench.trouble.refused == refused
+        assert bench.committed == [10]
+
+
+def test_the_last_commit_before_a_stop_is_given_up_at_the_deadline() -> None:
+    with committing() as bench:
+        bench.trouble.down = True
+        bench.stop.ask("evicted")
+        ends_s = iter([LONG_S, 0.0])
+        assert not bench.committer.commit_before(bench.run.capture(0), lambda: next(ends_s))
+        assert bench.committed == []
+        assert next(ends_s, None) is None
+
+
+def test_a_mistake_in_the_last_commit_before_a_stop_is_logged_with_its_trace() -> None:
+    log, told = listening()
+    with committing(log) as bench:
+
+        def mistaken() -> decisions.Progress:
+            raise ValueError("a mistake")
+
+        bench.progress = mistaken
+        bench.stop.ask("evicted")
+        assert not bench.committer.commit_before(bench.run.capture(0), lambda: LONG_S)
+    (raised,) = (event for event in told if event["event"] == "checkpoint.raised")
+    assert raised["error"] == "ValueError('a mistake')"
+    assert "in mistaken" in raised["trace"]
+
+
 def test_what_was_measured_since_the_last_commit_is_logged_once() -> None:
     told: list[tuple[int, float]] = []
 
@@ -183,7 +228,7 @@ def test_what_was_measured_since_the_last_commit_is_logged_once() -> None:
 
 
 def test_closing_waits_for_the_snapshot_in_flight() -> None:
-    bench = Bench()
+    bench = Bench(silent())
     bench.commit_at(10)
     bench.committer.close()
     assert bench.committed == [10]

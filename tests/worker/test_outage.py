@@ -1,13 +1,16 @@
 """Outages in the middle of a job: the worker trains on or gives the job back, and nothing is lost (rules 5 and 6)."""
 
 import threading
+from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeVar
 
 import pytest
 
 from tests.fakes.slot import QUICK, World, run_until_idle
 from tests.fakes.trainer import TinyRun, straight_digest, tiny_job
 from tests.fakes.trouble import Trouble
+from worker import committer
 from worker.contract import names
 from worker.contract.errors import AccessDenied, StorageError, StorageUnavailable
 from worker.contract.job import Job
@@ -17,6 +20,7 @@ from worker.contract.through import BlobsThrough, QueueThrough
 from worker.loop import Loop
 from worker.slot import Slot, Trainers
 
+T = TypeVar("T")
 ERRORS = [StorageUnavailable("An outage."), AccessDenied("The token has expired.")]
 PATIENT = QUICK.model_copy(update={"lease_renewal_s": 0.01, "manifest_write_s": 0.01})
 IMPATIENT = PATIENT.model_copy(update={"storage_patience_s": 0.05})
@@ -60,6 +64,41 @@ def test_a_worker_trains_on_through_a_short_outage_in_the_same_claim(error: Stor
     assert trouble.refused >= 10
     assert (manifest.status, manifest.attempt_count, manifest.lost_steps) == ("done", 1, 0)
     assert digest(world, job) == straight_digest(job)
+
+
+class Passing(Trouble):
+    """A trouble that is over after so many refusals."""
+
+    def __init__(self, refusals: int) -> None:
+        super().__init__()
+        self._refusals = refusals
+
+    def through(self, request: Callable[[], T]) -> T:
+        self.down = self.down and self.refused < self._refusals
+        return super().through(request)
+
+
+def test_an_outage_at_the_moment_of_an_eviction_costs_no_step_while_there_is_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(committer, "AGAIN_BEFORE_A_STOP_S", 0.001)
+    world, job, trouble = World(), tiny_job(timesteps=250), Passing(5)
+    world.enqueue(job)
+
+    class Run(TinyRun):
+        def _advance(self) -> None:
+            super()._advance()
+            if self.step == 150:
+                trouble.down = True
+                slot.stop.ask("evicted")
+
+    trainers = Trainers(build=lambda job: Run(job, lambda: None), fingerprint={"cpu": "tiny"})
+    slot = world.slot(trainers=trainers, blobs=BlobsThrough(world.blobs, trouble.through))
+    Loop(slot).run()
+    manifest = world.manifest(job)
+    assert trouble.refused == 5
+    assert (manifest.status, manifest.attempts[-1].ended) == ("released", "evicted")
+    assert manifest.generations[0].step == 150
 
 
 class UpWhenGivenUp(QueueThrough):
