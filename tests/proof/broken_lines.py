@@ -329,8 +329,8 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     Mutant(
         "the audit sends the jobs of a sweep that is being deleted",
         "producer/sweep/audit.py",
-        "        if stored is None or stored.plan.deleted:",
-        "        if stored is None:",
+        "    if stored is None or stored.plan.deleted:",
+        "    if stored is None:",
         ("tests/producer/sweep/test_audit.py", "tests/producer/sweep/test_lifecycle.py"),
     ),
     Mutant(
