@@ -17,7 +17,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import ViewportSize, sync_playwright
 from rich.console import Console
 from rich.terminal_theme import DIMMED_MONOKAI
 
@@ -38,7 +38,7 @@ from worker.contract.plan import Plan
 ROOT = Path(__file__).resolve().parent.parent
 WIDTH = 120
 """Columns of the terminal in the picture."""
-PAGE = {"width": 1280, "height": 1500}
+PAGE = ViewportSize(width=1280, height=1500)
 # Rich's own frame asks a server for its font; a picture asks nobody.
 FRAME = """\
 <svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg" role="img">
@@ -102,7 +102,7 @@ def main() -> None:
             photographer.look(view)
             return director(view)
 
-        with scaling(session, lambda _report: None):
+        with scaling(fleet, session, lambda _report: None):
             scale_set = Glances(AzureScaleSet(session.compute, session.target), session.runtime, 1.0)
             watcher = open_watcher(session, plan.sweep, scale_set)
             watch(watcher, console, session.runtime, fleet.failed, every_s=1.0, until=until)
@@ -126,7 +126,7 @@ def write_report(session: Session, plan: Plan, out: Path) -> None:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         tab = browser.new_page(viewport=PAGE)
         tab.goto(page.resolve().as_uri())
-        tab.screenshot(path=out / "report.png", clip={"x": 0, "y": 0, **PAGE})
+        tab.screenshot(path=out / "report.png", clip={"x": 0, "y": 0, "width": PAGE["width"], "height": PAGE["height"]})
         browser.close()
     progress = ProgressReader(session.blobs, plan.sweep, session.durations.visibility_timeout_s).read()
     figures = json.dumps(answers.document([progress]), indent=2, ensure_ascii=False)
