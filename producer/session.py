@@ -100,7 +100,10 @@ def read_target(path: Path) -> Target:
     try:
         return Target.read(path)
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from error
+        raise InputError(
+            f"{path} cannot be read as a target: {error.strerror}. tranquility local up writes {LOCAL_TARGET}, "
+            f"tranquility deploy {AZURE_TARGET}."
+        ) from error
     except (ValidationError, ValueError) as error:
         raise InputError(f"{path} is not a target file: {error}") from error
 

@@ -12,6 +12,8 @@ from worker.contract.environments import PROVEN, wrong_keyword
 from worker.contract.job import Hyperparameters
 
 KWARGS: Final = "env.kwargs."
+SCALAR_WORDS: Final = "a word, a number, true or false"
+"""What a keyword argument of an environment may be."""
 ONE_MINUS_GAMMA: Final = "one_minus_gamma"
 """The zoo's way to search gamma: the distance to 1, so that log spreads it well."""
 
@@ -27,7 +29,7 @@ ALLOWED: Final[Mapping[str, str]] = {
     "ent_coef": "a number from 0 to 100, auto, or auto_X with a first value X above 0 and at most 100",
     "target_entropy": "a number from -1,000 to 1,000, or auto (minus the number of actions)",
     "target_update_interval": "a whole number from 1 to 100,000",
-    "policy_kwargs.net_arch": "a list of at most 4 widths from 1 to 1,024, or {pi: [...], qf: [...]} of such lists",
+    "policy_kwargs.net_arch": "a list of 1 to 4 widths from 1 to 1,024, or {pi: [...], qf: [...]} of such lists",
     "policy_kwargs.activation_fn": "relu, tanh, elu or leaky_relu",
 }
 """Every hyperparameter, with what it may be. The bounds are those of the contract; a test compares them."""
@@ -145,7 +147,7 @@ def _checked_keyword(name: str, value: Any, environment: str, path: KeyPath) -> 
     if proven is None:
         if isinstance(value, bool | int | float | str):
             return value, None
-        return value, Problem(path, f"{shown(value)} is not allowed; it must be a word, a number, true or false")
+        return value, Problem(path, f"{shown(value)} is not allowed; it must be {SCALAR_WORDS}")
     wrong = wrong_keyword(proven, name, value)
     if wrong:
         return value, Problem(path, wrong)

@@ -265,9 +265,20 @@ def _check_sizes(plan: Plan, document: Document) -> None:
         raise document.refuse(Problem((), str(error))) from error
 
 
+def _trains_nothing(file: SweepFile, values: Mapping[str, Value]) -> bool:
+    default = Hyperparameters().learning_starts
+    starts: Any = values.get("learning_starts", file.fixed.get("learning_starts", default))
+    steps: Any = values.get("timesteps", file.timesteps)
+    return bool(starts >= steps)
+
+
 def _notes(file: SweepFile, folded: int, sets: Sequence[Mapping[str, Value]]) -> Iterable[str]:
     if folded:
         yield f"{folded} of {len(sets)} sets are equal to an earlier one and count once."
+    idle = sum(_trains_nothing(file, values) for values in sets)
+    if idle:
+        where = f"In {idle} of {plural(len(sets), 'set')}"
+        yield f"{where} learning_starts is not below timesteps: nothing is trained there."
     if file.baseline is not None:
         missing = sorted(
             {name for values in sets[1:] for name in values if name.startswith(KWARGS)} - file.baseline.keys()

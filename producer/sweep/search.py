@@ -20,6 +20,8 @@ Value = bool | int | float | str | list[Any] | dict[str, Any]
 DRAWN_DIGITS: Final = 6
 """Draws are rounded: exp and log differ in the last bit between machines, and a job's id must not."""
 GRID_DIGITS: Final = 12
+MOST_VALUES: Final = 2**53
+"""Of a range with a spacing: a draw has 53 bits."""
 
 
 def _no_truth(value: Any) -> Any:
@@ -52,6 +54,13 @@ class Range(Frozen):
             raise ValueError("log and step exclude each other")
         if self.integer and not all(edge.is_integer() for edge in (self.low, self.high, self.step or 1.0)):
             raise ValueError("low, high and step of whole numbers must be whole numbers")
+        width = self.high - self.low
+        if not math.isfinite(width):
+            raise ValueError(f"low ({self.low:g}) and high ({self.high:g}) are too far apart")
+        if self.step is not None and self.step > width:
+            raise ValueError(f"step ({self.step:g}) is wider than the range, which would have one value only")
+        if self.spacing and width / self.spacing > MOST_VALUES:
+            raise ValueError(f"a spacing of {self.spacing:g} makes too many values to draw from")
         return self
 
     @property

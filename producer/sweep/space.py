@@ -27,9 +27,9 @@ _RANGE: Final = "{low: A, high: B}, with log: true, step: S or int: true if need
 _RANGE_KEYS: Final = frozenset({"low", "high", "log", "step", "int"})
 _OTHER_WORDS: Final[Mapping[str, str]] = {
     **dict.fromkeys(_RANGE_KEYS, "choices have no range, and a range has no choices"),
-    "min": "write low",
-    "max": "write high",
-    "values": "write choices",
+    "min": "write low, as in {low: A, high: B}",
+    "max": "write high, as in {low: A, high: B}",
+    "values": "write choices, as in {choices: [A, B]}",
     "value": "write it under fixed",
     "distribution": "write log: true, step or int: true",
     "type": "write log: true, step or int: true",

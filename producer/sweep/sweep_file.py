@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from producer.sweep.document import Document, KeyPath, Problem, read_document, shown
-from producer.sweep.parameters import ALLOWED, unknown_key
+from producer.sweep.parameters import ALLOWED, KWARGS, SCALAR_WORDS, unknown_key
 from producer.sweep.space import Space, SpaceReader
 from worker.contract.base import Frozen, Scalar, SweepName
 from worker.contract.job import Evaluation
@@ -151,6 +151,9 @@ def _structural(document: Document, details: ErrorDetails) -> Problem:
         return Problem(path, _unknown(path))
     if details["type"] in {"union_tag_invalid", "union_tag_not_found"}:
         path = (*path, "method")
+    if path[:2] == ("env", "kwargs") and len(path) > 2:
+        keyword = document.content["env"]["kwargs"][path[2]]
+        return Problem(path[:3], f"{shown(keyword)} is not allowed; it must be {SCALAR_WORDS}")
     while _key(path) not in _WORDS or isinstance(path[-1], int):
         path = path[:-1]
     value: Any = document.content
@@ -181,6 +184,8 @@ def _unknown(path: KeyPath) -> str:
     if len(path) == 1:
         below = {name: f"belongs under fixed, space or baseline, as {name}" for name in ALLOWED}
         below |= {name.rpartition(".")[2]: words for name, words in below.items() if "." in name}
+        if key.startswith(KWARGS):
+            return f"belongs under space, or as {{id: …, kwargs: {{{key.removeprefix(KWARGS)}: …}}}} under env"
         return unknown_key(key, SweepFile.model_fields, below | {"policy_kwargs": "belongs under fixed"})
     models: Mapping[str, Mapping[str, Any]] = {
         "env": Environment.model_fields,
@@ -189,5 +194,5 @@ def _unknown(path: KeyPath) -> str:
     }
     known = models[str(path[0])]
     if path[0] == "search" and key in known:
-        return "only method: random takes this"
+        return "only method: random takes this: a grid and a list say themselves how many sets there are"
     return unknown_key(key, known)

@@ -8,7 +8,7 @@ import pytest
 
 from producer.emulator.ports import LOOPBACK, bind_loopback
 from producer.session import LOCAL_TARGET, open_session
-from worker.contract.errors import NoTarget
+from worker.contract.errors import InputError, NoTarget
 from worker.contract.settings import Target
 
 
@@ -47,3 +47,10 @@ def test_a_fleet_of_this_machine_that_was_killed_is_said_to_have_ended_with_what
 def test_a_fleet_that_listens_is_the_target(imds: socket.socket) -> None:
     imds.listen()
     assert open_session().target.kind == "local"
+
+
+def test_a_target_file_that_is_not_there_is_named_with_who_writes_one(tmp_path: Path) -> None:
+    missing = tmp_path / "nofile"
+    with pytest.raises(InputError) as caught:
+        open_session(missing)
+    assert str(caught.value).startswith(f"{missing} cannot be read as a target: No such file or directory. tranquility")

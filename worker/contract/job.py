@@ -47,7 +47,7 @@ Positive = Annotated[float, Field(gt=0, le=1)]
 Schedule = Positive | Annotated[str, AfterValidator(_linear)]
 """A constant, or `lin_X`: from X straight down to 0 at the last step, as rl-baselines3-zoo writes it."""
 Width = Annotated[int, Field(ge=1, le=1024)]
-Layers = Annotated[tuple[Width, ...], Field(max_length=4)]
+Layers = Annotated[tuple[Width, ...], Field(min_length=1, max_length=4)]
 
 
 class NetArch(Frozen):

@@ -39,7 +39,7 @@ WHOLE: dict[str, Any] = {
 }
 FILES = {
     "random": WHOLE,
-    "grid": {**WHOLE, "search": {"method": "grid"}, "env": "Pendulum-v1", "space": {"tau": {"choices": [0.1]}}},
+    "grid": {**WHOLE, "search": {"method": "grid"}, "env": {"id": "Pendulum-v1"}, "space": {"tau": {"choices": [0.1]}}},
     "list": {
         **WHOLE,
         "search": {"method": "list"},
@@ -49,7 +49,7 @@ FILES = {
 }
 VALUES: tuple[Any, ...] = (
     *(None, "", "a b", "auto", "zoo", "list", "episode", True, False, [], {}),
-    *(0, -1, 1, 2.5, 1e308, 10**30, -(10**30)),
+    *(0, -1, 1, 2.5, 1e-320, 1e308, 10**30, -(10**30)),
     *([1], ["a"], [[1]], {"a": 1}, {"id": "x y"}, {"low": 1, "high": 2}, {"choices": [[1], 1]}, {"method": "grid"}),
 )
 KEYS = ("id", "step", "choices", "min", "env", "env.kwargs", "timesteps", "one_minus_gamma", "policy_kwargs", "x", "")

@@ -219,6 +219,14 @@ def test_a_job_that_fits_into_no_message_is_refused() -> None:
 # ---- environments that are not in the table ------------------------------------------------------------------------
 
 
+def test_sets_that_end_before_they_learn_are_noted() -> None:
+    text = "search: {method: grid}\nspace: {learning_starts: {choices: [999, 1000, 5000]}}\n"
+    assert planned(TOP + text).notes == (
+        "In 2 of 3 sets learning_starts is not below timesteps: nothing is trained there.",
+    )
+    assert len(planned(TOP.replace("1000", "100")).notes) == 1
+
+
 WHOLE_EPISODES = "fixed: {train_freq: [1, episode], gradient_steps: -1}\n"
 
 

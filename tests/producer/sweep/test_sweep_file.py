@@ -113,11 +113,16 @@ def test_whole_numbers_need_not_say_so() -> None:
         (top(env="{kwargs: {a: 1}}"), "env.id: this key is missing"),
         (top(env="{id: Pendulum-v1, kwarg: {}}"), "env.kwarg: unknown key; did you mean kwargs?"),
         (top(env="{id: Pendulum-v1, kwargs: {g: 50}}"), "env.kwargs.g: 50 is not a number from 0.1 to 20"),
+        (
+            top(env="{id: Pendulum-v1, kwargs: {g: [1]}}"),
+            "env.kwargs.g: [1] is not allowed; it must be a word, a number, true or false",
+        ),
         (top(env="{id: Pendulum-v1, kwargs: {h: 5}}"), "env.kwargs.h: Pendulum-v1 takes no 'h' (it takes g)"),
         # keys that nobody knows
         (top(seedz="3"), "s.yaml, line 5: seedz: unknown key; did you mean seeds? Known here: baseline, budget_usd"),
         (top(learning_rate="3e-4"), "learning_rate: belongs under fixed, space or baseline"),
         (top(net_arch="[8]"), "net_arch: belongs under fixed, space or baseline, as policy_kwargs.net_arch"),
+        (top(**{"env.kwargs.g": "9"}), "env.kwargs.g: belongs under space, or as {id: …, kwargs: {g: …}} under env"),
         (top(n_timesteps="1000"), "n_timesteps: write timesteps, at the top of the file"),
         (top(evaluation="{evry: 1000}"), "evaluation.evry: unknown key; did you mean every?"),
         (
@@ -174,6 +179,19 @@ def test_whole_numbers_need_not_say_so() -> None:
         (top(search="{method: grid}", space="{tau: {choices: [0.1, 0.1]}}"), "a choice stands here twice"),
         (top(search="{method: grid}", space="{tau: {choices: [0.1], low: 1}}"), "space.tau.low: choices have no range"),
         (top(search="{method: grid}", space="{tau: {low: 0.1, max: 1}}"), "space.tau.max: write high"),
+        (top(search="{method: grid}", space="{tau: {low: 0.1, high: 0.2, step: 1e-320}}"), "makes too many values"),
+        (
+            top(search="{method: grid}", space="{tau: {low: 0.1, high: 0.2, step: 1}}"),
+            "step (1) is wider than the range",
+        ),
+        (
+            top(env="Odd-v0", search="{method: grid}", space="{env.kwargs.a: {low: -1e308, high: 1e308, int: true}}"),
+            "space.env.kwargs.a: low (-1e+308) and high (1e+308) are too far apart",
+        ),
+        (
+            top(env="Odd-v0", search="{method: grid}", space="{env.kwargs.a: {low: 0, high: 1e308, int: true}}"),
+            "space.env.kwargs.a: a spacing of 1 makes too many values",
+        ),
         (
             top(search="{method: grid}", space="{tau: {low: 0.1}}"),
             "space.tau: high is missing; write {low: A, high: B}",
@@ -273,8 +291,8 @@ def test_every_hyperparameter_has_its_words() -> None:
         ("target_update_interval", ["1", "100_000"], ["0", "100_001"]),
         (
             "policy_kwargs.net_arch",
-            ["[]", "[1, 1024, 1, 1]", "{pi: [8], qf: [8]}"],
-            ["[0]", "[1025]", "[1, 1, 1, 1, 1]"],
+            ["[1]", "[1, 1024, 1, 1]", "{pi: [8], qf: [8]}"],
+            ["[]", "{pi: [], qf: [8]}", "[0]", "[1025]", "[1, 1, 1, 1, 1]"],
         ),
         ("policy_kwargs.activation_fn", ["relu", "tanh", "elu", "leaky_relu"], ["gelu", "1"]),
     ],

@@ -47,7 +47,9 @@ def hyperparameters() -> st.SearchStrategy[Hyperparameters]:
         train_freq=st.integers(1, 10) | st.tuples(st.integers(1, 3), st.just("episode")),
         ent_coef=share | st.just("auto") | share.map(lambda start: f"auto_{start}"),
         target_entropy=st.floats(-10, 10) | st.just("auto"),
-        policy_kwargs=st.fixed_dictionaries({"net_arch": st.lists(st.integers(1, 64), max_size=4).map(tuple)}),
+        policy_kwargs=st.fixed_dictionaries(
+            {"net_arch": st.lists(st.integers(1, 64), min_size=1, max_size=4).map(tuple)}
+        ),
     )
 
 

@@ -238,7 +238,7 @@ def test_a_weight_that_is_not_finite_is_never_captured(make_job: Callable[..., J
 @pytest.mark.parametrize(
     "hyperparameters",
     [
-        {"policy_kwargs": {"net_arch": ()}},
+        {"policy_kwargs": {"net_arch": (5,)}},
         {"policy_kwargs": {"net_arch": {"pi": (7,), "qf": (6, 5, 4)}, "activation_fn": "elu"}, "ent_coef": 0.1},
     ],
 )
