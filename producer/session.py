@@ -74,8 +74,16 @@ def open_session(target_file: Path | None = None) -> Session:
         jobs=AzureQueue(queues.get_queue_client(names.JOBS_QUEUE)),
         poison=AzureQueue(queues.get_queue_client(names.POISON_QUEUE)),
         runtime=RealRuntime(),
-        user=getpass.getuser(),
+        user=user_name(),
     )
+
+
+def user_name() -> str:
+    """Return who calls this, for people; a container may run as a number that no account stands for."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # OSError from Python 3.13 on
+        return f"user {os.getuid()}"
 
 
 def find_target() -> Path:

@@ -1,5 +1,6 @@
 """Commands find their target, and say at once where the fleet that it names runs no more."""
 
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from producer.emulator.ports import LOOPBACK, bind_loopback
-from producer.session import LOCAL_TARGET, open_session
+from producer.session import LOCAL_TARGET, open_session, user_name
 from worker.contract.errors import InputError, NoTarget
 from worker.contract.settings import Target
 
@@ -54,3 +55,10 @@ def test_a_target_file_that_is_not_there_is_named_with_who_writes_one(tmp_path: 
     with pytest.raises(InputError) as caught:
         open_session(missing)
     assert str(caught.value).startswith(f"{missing} cannot be read as a target: No such file or directory. tranquility")
+
+
+def test_a_user_without_an_account_has_a_name_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 123_456_789)
+    assert user_name() == "user 123456789"
