@@ -12,10 +12,10 @@ from tests.fakes.gate import Gate, GateServer, without
 from tests.machines.machine import Inside, job, machines, slot_unit, without_wake
 
 UNIT: Final = slot_unit("vm/0")
-LIMIT_S: Final = 20.0
+LIMIT_S: Final = 120.0
 STATE: Final = ("ActiveState", "SubState", "Result")
 DROP_IN: Final = {"sweep-worker@.service.d/start.conf": f"[Service]\nTimeoutStartSec={LIMIT_S}\n"}
-"""What a start may take, shortened; the slot has to ask for more time within it."""
+"""What a start may take, shortened. Within it torch is imported, also on a busy machine, and more time is asked for."""
 WAS_READY: Final = """
 import sys
 sys.path.insert(0, "/opt/tranquility/source/bicep/cloud-init")
@@ -47,7 +47,7 @@ def story(azurite_home: Path, folder: Path) -> Denied:
     ):
         fleet.account.enqueue([job("denied")])  # without one, the VM would take itself for idle, and go
         vm = Inside(fleet.power_on())
-        fleet.until("the slot has been starting for long", lambda: _starts_for_s(vm) > 2 * LIMIT_S)
+        fleet.until("the slot has been starting for long", lambda: _starts_for_s(vm) > 1.25 * LIMIT_S)
         waiting, ready_while_waiting = vm.show(UNIT, *STATE), vm("python3", "-c", WAS_READY).strip()
         gate.grants = grants_of(without_wake(1).snapshot)
         fleet.until("the slot is ready", lambda: vm.show(UNIT, "ActiveState")["ActiveState"] == "active")
