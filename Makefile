@@ -41,4 +41,4 @@ set-up:
 	@$(PYTHON) scripts/set_up.py --torch-index "$(TORCH_INDEX)"
 
 clean:
-	rm -rf .venv .tranquility runs .mypy_cache .ruff_cache .pytest_cache build *.egg-info
+	rm -rf .venv .scanner .tranquility runs .mypy_cache .ruff_cache .pytest_cache build *.egg-info

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from producer.commands.options import TargetFile
 from producer.fleet.scaler import Audited, Scaler, TickReport, open_scaler
 from producer.results.words import plural
 from producer.session import Session, open_session
@@ -27,6 +28,7 @@ def register(app: typer.Typer, audit: Callable[[Session], Audited]) -> None:
         resume: Annotated[
             bool, typer.Option("--resume", help="Ask for VMs again after the fleet was put on hold.")
         ] = False,
+        target: TargetFile = None,
     ) -> None:
         """Reconcile the scale set with the queue.
 
@@ -35,7 +37,7 @@ def register(app: typer.Typer, audit: Callable[[Session], Audited]) -> None:
         if watch + once + resume != 1:
             raise InputError("Say one of --watch, --once and --resume.")
         console = Console()
-        scaler = open_scaler(open_session(), audit)
+        scaler = open_scaler(open_session(target), audit)
         if watch:
             run_watch(scaler, console)
         elif once:

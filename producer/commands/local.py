@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from producer.commands.fleet import Told
-from producer.commands.options import AllowUnproven
+from producer.commands.options import AllowUnproven, TargetFile
 from producer.results.words import plural
 from producer.session import LOCAL_TARGET, open_session
 from worker.contract import azure
@@ -83,11 +83,12 @@ def evict(
         str | None, typer.Argument(help="Which instance. Default: a busy one.", show_default=False)
     ] = None,
     notice: Annotated[bool, typer.Option(help="With the notice that Azure gives most of the time, or without.")] = True,
+    target: TargetFile = None,
 ) -> None:
     """Take an instance away, as Azure does when it wants its spot capacity back."""
     from producer.emulator.control import evict as ask
 
-    session = open_session()
+    session = open_session(target)
     if session.target.kind != "local":
         raise InputError("The target of this folder is on Azure. There: az vm simulate-eviction --help")
     # Reports outlive their VMs: which of these still runs, the emulator knows.

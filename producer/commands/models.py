@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from producer.commands.options import AllowUnproven
+from producer.commands.options import AllowUnproven, AsJson, TargetFile
 from producer.session import open_session
 from producer.sweep.planning import plan_file
 from producer.worker_process import show_worker, worker_is_installed
@@ -69,6 +69,8 @@ def play(
     kwargs: Annotated[
         str | None, typer.Option(metavar="JSON", help="That environment's keyword arguments, as a JSON object.")
     ] = None,
+    as_json: AsJson = False,
+    target: TargetFile = None,
 ) -> None:
     """Fly episodes with a trained policy, print their returns, and film them or show them in a window.
 
@@ -78,6 +80,8 @@ def play(
     arguments = [text for name, value in options if value is not None for text in (name, str(value))]
     if window:
         arguments.append("--window")
+    if as_json:
+        arguments.append("--json")
     own = Path(what)
     if own.suffix in FILES:
         hand_over("play", str(own), *arguments)
@@ -86,9 +90,9 @@ def play(
         raise InputError("--env and --kwargs go with a model.zip: a job knows its environment.")
     from producer.results.flown import read_policy, which_run  # SciPy takes a second to import
 
-    session = open_session()
+    session = open_session(target)
     sweep, job = which_run(session.blobs, what, session.durations.visibility_timeout_s)
-    typer.echo(f"{sweep}/{job}")
+    typer.echo(f"{sweep}/{job}", err=as_json)
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / POLICY
         file.write_bytes(read_policy(session.blobs, sweep, job))

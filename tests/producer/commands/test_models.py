@@ -30,7 +30,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> Calls:
         calls.append((Path(file).read_bytes(), arguments))
 
     monkeypatch.setattr(models, "hand_over", hand_over)
-    monkeypatch.setattr(models, "open_session", storage.session)
+    monkeypatch.setattr(models, "open_session", lambda _: storage.session())
     return calls
 
 
@@ -49,6 +49,13 @@ def test_the_best_of_the_newest_sweep_flies_from_its_verified_weights(ran: Calls
     assert done.exit_code == 0, done.output
     assert f"lunar/{JOB.id}" in done.output
     assert ran == [(b"policy of " + JOB.id.encode(), ("--episodes", "3", "--video", "a.mp4"))]
+
+
+def test_for_a_program_standard_output_is_the_data_planes_alone(ran: Calls) -> None:
+    done = play("best", "--json")
+    assert done.exit_code == 0, done.output
+    assert done.stdout == ""
+    assert ran[0][1] == ("--episodes", "5", "--json")
 
 
 def test_a_file_of_ones_own_needs_no_target(ran: Calls, tmp_path: Path) -> None:
