@@ -24,13 +24,14 @@ MOST_VALUES: Final = 2**53
 """Of a range with a spacing: a draw has 53 bits."""
 
 
-def _no_truth(value: Any) -> Any:
+def no_truth(value: Any) -> Any:
+    """Refuse true and false, which pydantic would take for 1 and 0."""
     if isinstance(value, bool):
         raise ValueError("true and false are no numbers")  # noqa: TRY004 - pydantic collects ValueError
     return value
 
 
-Number = Annotated[float, BeforeValidator(_no_truth)]
+Number = Annotated[float, BeforeValidator(no_truth)]
 
 
 class Range(Frozen):

@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 
 from producer.sweep.document import Document, KeyPath, Problem, read_document, shown
 from producer.sweep.parameters import ALLOWED, KWARGS, SCALAR_WORDS, unknown_key
+from producer.sweep.search import no_truth
 from producer.sweep.space import Space, SpaceReader
 from worker.contract.base import Frozen, Scalar, SweepName
 from worker.contract.job import Evaluation
@@ -38,13 +39,7 @@ def _different(values: tuple[int, ...]) -> tuple[int, ...]:
     return values
 
 
-def _no_truth(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError("true and false are no numbers")  # noqa: TRY004 - pydantic collects ValueError
-    return value
-
-
-Whole = Annotated[int, BeforeValidator(_no_truth)]
+Whole = Annotated[int, BeforeValidator(no_truth)]
 Seed = Annotated[Whole, Field(ge=0, le=MAX_SEED)]
 
 
@@ -88,7 +83,7 @@ class SweepFile(Frozen):
     space: Literal["zoo"] | Mapping[str, Any] | tuple[Mapping[str, Any], ...] | None = None
     baseline: Annotated[Mapping[str, Any], Field(min_length=1)] | None = None
     evaluation: Evaluation = Evaluation()
-    budget_usd: Annotated[float, Field(gt=0), BeforeValidator(_no_truth)] | None = None
+    budget_usd: Annotated[float, Field(gt=0), BeforeValidator(no_truth)] | None = None
 
 
 _WORDS: Final[Mapping[str, str]] = {
