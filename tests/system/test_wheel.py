@@ -103,7 +103,7 @@ def test_an_installed_wheel_runs_a_whole_fleet_and_leaves_nothing(
         assert fleet.stdout is not None
         said = fleet.stdout.readline()
         try:
-            assert said.startswith("Up: at most 1 instances of 1 worker(s)"), said + fleet.stdout.read()
+            assert said.startswith("Up: at most 1 instance of 1 worker,"), said
             running = psutil.Process(fleet.pid).children(recursive=True)
             assert running
             with command("status") as status:
