@@ -26,7 +26,7 @@ def test_a_bad_network_with_a_blackout_loses_no_job_and_changes_no_bit(stage: St
 def test_a_worker_that_is_killed_at_a_request_leaves_old_or_new_and_its_job_ends_once(stage: Stage, herd: Herd) -> None:
     found = crash_azurite.play(stage, herd, "small")
     assert list(found.failures) == []
-    assert found.trials == 3
+    assert found.trials >= 3
 
 
 def test_a_producer_that_is_killed_is_mended_by_the_same_command(stage: Stage, herd: Herd) -> None:

@@ -14,8 +14,8 @@ from tests.proof.worker_process import AT_STEP
 
 EVERY: Final = {"small": 120, "full": 1}
 """Of all points, every so-manieth."""
-POINTS: Final = 360
-"""So many there are at least: threads race, and with them vary two or three of 120 requests."""
+POINTS: Final = 330
+"""So many there are at least: threads race, and with them a few of the 120 requests or so of each scenario."""
 LANES: Final = 6
 """Points at a time: most of a point's time is spent on waiting for a message to be visible again."""
 
