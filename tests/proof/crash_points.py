@@ -17,6 +17,7 @@ from tests.fakes.producing import Gate, Killed, kill
 from tests.fakes.trainer import TinyRun, tiny_job
 from tests.proof.drain_points import MENDS, drain, new_ground
 from tests.proof.steady import Ground, work
+from tests.proof.torn import torn
 from worker.contract import names
 from worker.contract.errors import BadConfiguration, InputError
 from worker.contract.job import Job
@@ -74,7 +75,7 @@ def crash(scenario: Scenario, point: Point) -> list[str]:
     ground = scenario.prepare()
     with contextlib.suppress(Killed):
         scenario.act(ground, Gate(point.at, point.after, kill))
-    wrong = [problem for job in scenario.jobs for problem in ground.torn(job)]
+    wrong = [problem for job in scenario.jobs for problem in torn(ground.blobs, ground.find(job))]
     return [*wrong, *scenario.mend(ground), *ground.noticed()]
 
 

@@ -8,10 +8,9 @@ from tests.proof.herd import Herd
 from tests.proof.real_processes import Account
 from tests.proof.real_slots import Heard, Running, real_slot
 from tests.proof.stage import Stage
+from tests.proof.torn import torn
 from tests.proof.worker_process import VISIBILITY_S
-from worker.contract import names
-from worker.contract.base import sha256_hex
-from worker.contract.manifest import BlobRef, Manifest
+from worker.contract.manifest import Manifest
 from worker.contract.settings import Durations
 
 JOB: Final = tiny_job("killed", 0, timesteps=12)
@@ -45,7 +44,7 @@ def kill_at(stage: Stage, herd: Herd, scenario: str, point: Point) -> list[str] 
     if herd.serve(scenario, account.target, point.at, after=point.after) is not None:
         return None
     before = account.manifest(JOB)
-    torn = [f"{blob} is not as the manifest says" for blob in _torn(account, before)]
+    mixed = torn(account.blobs, before)
     heard = Heard()
     workers = [
         Running(real_slot(account.target, stage.credential, vm, heard, durations=DURATIONS)) for vm in ("vm-b", "vm-c")
@@ -56,7 +55,7 @@ def kill_at(stage: Stage, herd: Herd, scenario: str, point: Point) -> list[str] 
     finally:
         for worker in workers:
             worker.end()
-    return [*torn, *_wrong(account, before, heard)]
+    return [*mixed, *_wrong(account, before, heard)]
 
 
 def _with_the_job(stage: Stage) -> Account:
@@ -69,7 +68,7 @@ def _wrong(account: Account, before: Manifest | None, heard: Heard) -> list[str]
     manifest = account.manifest(JOB)
     if manifest is None or manifest.status != "done":
         return [f"the job is {manifest.status if manifest else 'unclaimed'}"]
-    wrong = [f"{blob} is not as the manifest says" for blob in _torn(account, manifest)]
+    wrong = torn(account.blobs, manifest)
     if account.digest(JOB) != straight_digest(JOB):
         wrong.append("another digest")
     ended_before = before is not None and before.terminal
@@ -83,24 +82,3 @@ def _wrong(account: Account, before: Manifest | None, heard: Heard) -> list[str]
     if account.poison.count():
         wrong.append("a message was poisoned")
     return wrong
-
-
-def _torn(account: Account, manifest: Manifest | None) -> list[str]:
-    """Return the blobs that a manifest names and that are not there as it says; a done job's checkpoint may be gone."""
-    if manifest is None:
-        return []
-    outcome = manifest.outcome
-    named: list[tuple[str, BlobRef]] = [
-        (names.SWEEPS, blob)
-        for blob in (outcome.result, outcome.curve, outcome.model, outcome.policy)
-        if blob is not None
-    ]
-    if manifest.status != "done":
-        for generation in manifest.generations:
-            named += [(names.CHECKPOINTS, blob) for blob in (generation.state, *generation.segments)]
-    return [blob.name for container, blob in named if not _holds(account, container, blob)]
-
-
-def _holds(account: Account, container: str, blob: BlobRef) -> bool:
-    found = account.blobs.get(container, blob.name)
-    return found is not None and (len(found.body), sha256_hex(found.body)) == (blob.length, blob.sha256)

@@ -19,12 +19,12 @@ from tests.fakes.producing import InlineRuntime as ProducerRuntime
 from tests.fakes.slot import World
 from tests.fakes.storage import MemoryBlobs
 from tests.fakes.trainer import straight_digest, tiny_trainers
+from tests.proof.torn import torn
 from worker.committer import Committer
 from worker.contract import names
-from worker.contract.base import sha256_hex
 from worker.contract.job import Job
 from worker.contract.log import Logger
-from worker.contract.manifest import BlobRef, Manifest
+from worker.contract.manifest import Manifest
 from worker.contract.records import Condition
 from worker.contract.result import Result
 from worker.contract.runtime import Event, RealRuntime, Task
@@ -272,28 +272,6 @@ class Ground(World):
         found = self.blobs.get(names.SWEEPS, names.manifest(job.sweep, job.id))
         return Manifest.model_validate_json(found.body) if found else None
 
-    def torn(self, job: Job) -> list[str]:
-        """Return what the job's manifest names and storage does not hold as it says: a mix of old and new."""
-        manifest = self.find(job)
-        if manifest is None:
-            return []
-        outcome = manifest.outcome
-        named: list[tuple[str, BlobRef]] = [
-            (names.SWEEPS, blob)
-            for blob in (outcome.result, outcome.curve, outcome.model, outcome.policy)
-            if blob is not None
-        ]
-        if manifest.status != "done":  # whose checkpoint may be collected
-            for generation in manifest.generations:
-                named += [(names.CHECKPOINTS, blob) for blob in (generation.state, *generation.segments)]
-        return [
-            f"{blob.name} is not as the manifest says" for container, blob in named if not self._holds(container, blob)
-        ]
-
-    def _holds(self, container: str, blob: BlobRef) -> bool:
-        found = self.blobs.get(container, blob.name)
-        return found is not None and (len(found.body), sha256_hex(found.body)) == (blob.length, blob.sha256)
-
     def wrong(self, job: Job, ends: int = 1) -> list[str]:
         """Return what is wrong with a job that ought to be done, having ended so often."""
         manifest = self.find(job)
@@ -301,7 +279,7 @@ class Ground(World):
             return [f"{job.id} is {manifest.status if manifest else 'unclaimed'}"]
         assert manifest.outcome.result is not None
         found = self.blobs.get(names.SWEEPS, manifest.outcome.result.name)
-        wrong = list(self.torn(job))
+        wrong = torn(self.blobs, manifest)
         if found is not None and Result.model_validate_json(found.body).state_digest != straight_digest(job):
             wrong.append(f"{job.id} has another digest")
         times = self.watched.ends[names.manifest(job.sweep, job.id)]
