@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from producer.results.best import best_config, best_of
+from producer.results.comparison import compared
 from producer.results.endings import bad_endings, cancelled
 from producer.results.entrants import Entrant
 from producer.results.leaderboard import Leaderboard, leaderboards
@@ -21,11 +22,12 @@ from worker.contract.records import BlobStore
 
 
 def text(progress: Sequence[SweepProgress], top: int) -> RenderableType:
-    """Return the rankings, what has not ended well, and where two sweeps made the same runs."""
+    """Return the rankings, how two sweeps compare, and what has not ended well."""
     parts: list[RenderableType] = []
-    for board in leaderboards(progress):
+    boards = leaderboards(progress)
+    for board in boards:
         parts += [*([Text()] if parts else []), ranking(board, top)]
-    notes = [*unfinished(progress), *_same_runs(progress)]
+    notes = _notes(progress, boards)
     if not parts:
         parts.append(Text("No run has finished yet."))
     return Group(*parts, *([Text()] if notes else []), *(Text(note) for note in notes))
@@ -33,10 +35,11 @@ def text(progress: Sequence[SweepProgress], top: int) -> RenderableType:
 
 def document(progress: Sequence[SweepProgress]) -> dict[str, Any]:
     """Return the same for `--json`."""
+    boards = leaderboards(progress)
     return {
         "sweeps": [sweep.sweep for sweep in progress],
-        "notes": [*unfinished(progress), *_same_runs(progress)],
-        "rankings": [board_document(board) for board in leaderboards(progress)],
+        "notes": _notes(progress, boards),
+        "rankings": [board_document(board) for board in boards],
     }
 
 
@@ -95,6 +98,11 @@ def fetch(blobs: BlobStore, sweep: SweepProgress, folder: Path, say: Callable[[s
     say(f"{folder}: {plural(done.written, 'file')} fetched{kept}.")
     if done.problems:
         raise ResultDamaged(" ".join(done.problems))
+
+
+def _notes(progress: Sequence[SweepProgress], boards: Sequence[Leaderboard]) -> list[str]:
+    sweeps = [sweep.sweep for sweep in progress]
+    return [*compared(boards, sweeps), *_same_runs(progress), *unfinished(progress)]
 
 
 def unfinished(progress: Sequence[SweepProgress]) -> Iterator[str]:

@@ -278,7 +278,12 @@ def _silent_jobs(sweep: SweepProgress, _fleet: FleetView) -> str:
 
 
 def _poison(_sweep: SweepProgress, fleet: FleetView) -> str:
-    return f"{plural(fleet.poisoned, 'message', 'lie')} in the poison queue." if fleet.poisoned else ""
+    if not fleet.poisoned:
+        return ""
+    return (
+        f"{plural(fleet.poisoned, 'message', 'lie')} in the poison queue: what was no job, or a job that ended every "
+        "worker. tranquility doctor says how to read them."
+    )
 
 
 def _other_work(sweep: SweepProgress, fleet: FleetView) -> str:

@@ -44,6 +44,18 @@ def mean_interval(runs: Runs) -> Interval | None:
     return Interval(float(values.mean()) - half, float(values.mean()) + half, "t", len(values))
 
 
+def difference_interval(first: Runs, second: Runs) -> Interval | None:
+    """Return Welch's t interval of the difference of the means, first − second, from `INTERVAL_RUNS` runs each on.
+
+    None also where neither has any spread.
+    """
+    fewest = min(len(first), len(second))
+    if fewest < INTERVAL_RUNS or (min(first) == max(first) and min(second) == max(second)):
+        return None
+    found = stats.ttest_ind(first, second, equal_var=False).confidence_interval(CONFIDENCE)
+    return Interval(float(found.low), float(found.high), "Welch", fewest)
+
+
 def interquartile_mean(runs: Runs) -> float | None:
     """Return the mean of the middle half, from `IQM_RUNS` runs on (Agarwal et al. 2021, arXiv:2108.13264)."""
     if len(runs) < IQM_RUNS:

@@ -3,75 +3,47 @@
 `learning-fast.yaml` and `learning-sb3.yaml` beside this file differ in nothing but the trainer. The unit is the run.
 """
 
-import statistics
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from scipy import stats
-
-from tests.bench.figures import keep
+from tests.bench.figures import keep, kept
 from worker.contract.result import RESULT, Result
 
-SWEEPS = ("learning-fast", "learning-sb3")
-CONFIDENCE = 0.95
+SWEEPS = {"fast": "learning-fast", "sb3": "learning-sb3"}
 
 
 def learning(folder: Path) -> None:
-    """Read what `results SWEEP --download` fetched into `folder`/SWEEP, and keep the figures.
+    """Read what `results SWEEP --download` fetched into `folder`/SWEEP, and add its runs to those that were kept.
 
-    Raises SystemExit where a sweep is not there or its runs are not of the same seeds.
+    A trainer whose sweep is not in `folder` keeps the runs that it had, so that each can be trained when there is time.
+    Raises SystemExit where there is neither.
     """
-    fast, sb3 = (runs(folder / sweep) for sweep in SWEEPS)
-    if [run.job.seed for run in fast] != [run.job.seed for run in sb3]:
-        raise SystemExit("The two sweeps hold runs of other seeds: one of them is not finished.")
-    scores = {"fast": [run.score.mean for run in fast], "sb3": [run.score.mean for run in sb3]}
+    found = {trainer: runs(folder / sweep) for trainer, sweep in SWEEPS.items()}
+    if not any(found.values()):
+        raise SystemExit(
+            f"{folder} holds no results of {' or '.join(SWEEPS.values())}. Run `tranquility local run tests/bench/"
+            f"{SWEEPS['fast']}.yaml` first, and the other: hours."
+        )
+    before = kept("learning") or {}
     keep(
-        "learning",
-        {
-            "timesteps": fast[0].job.configuration.timesteps,
-            "seeds": [run.job.seed for run in fast],
-            "scores": scores,
-            "landings": {"fast": [run.score.solved for run in fast], "sb3": [run.score.solved for run in sb3]},
-            "difference": welch(scores["fast"], scores["sb3"]),
-            "curves": {"fast": curves(fast), "sb3": curves(sb3)},
-            "evictions": {
-                "fast": sum(run.eviction_count for run in fast),
-                "sb3": sum(run.eviction_count for run in sb3),
-            },
-            "steps_per_second": {
-                "fast": statistics.median(run.steps_per_second for run in fast),
-                "sb3": statistics.median(run.steps_per_second for run in sb3),
-            },
-        },
+        "learning", {"runs": {trainer: found[trainer] or before.get("runs", {}).get(trainer, []) for trainer in SWEEPS}}
     )
 
 
-def runs(folder: Path) -> list[Result]:
-    """Return the results below a folder, by seed."""
-    found = [Result.model_validate_json(file.read_bytes()) for file in folder.rglob(RESULT)]
-    if not found:
-        raise SystemExit(
-            f"{folder} holds no results. Run `tranquility local run tests/bench/{folder.name}.yaml` first: hours."
-        )
-    return sorted(found, key=lambda run: run.job.seed)
-
-
-def curves(results: Sequence[Result]) -> list[dict[str, Any]]:
-    """Return each run's evaluations during training."""
+def runs(folder: Path) -> list[dict[str, Any]]:
+    """Return what the page shows of the results below a folder, by seed."""
+    results = [Result.model_validate_json(file.read_bytes()) for file in folder.rglob(RESULT)]
     return [
         {
             "seed": run.job.seed,
+            "timesteps": run.job.configuration.timesteps,
+            "score": run.score.mean,
+            "landings": run.score.solved,
             "steps": [evaluation.step for evaluation in run.evaluations],
             "means": [evaluation.mean for evaluation in run.evaluations],
+            "evictions": run.eviction_count,
+            "steps_per_second": run.steps_per_second,
+            "release": run.release,
         }
-        for run in results
+        for run in sorted(results, key=lambda run: run.job.seed)
     ]
-
-
-def welch(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, float]:
-    """Return the difference of the means with Welch's interval."""
-    found = stats.ttest_ind(ours, theirs, equal_var=False)
-    interval = found.confidence_interval(CONFIDENCE)
-    return {"mean": float(np.mean(ours) - np.mean(theirs)), "low": float(interval.low), "high": float(interval.high)}

@@ -32,10 +32,9 @@ def per_core(effort: Effort, tell: Tell) -> None:
     core = last_core()
     kinds = ("fast", "worker", "sb3", "sb3-fused", "sbx", "floor")
     rates = take_turns(
-        [[Entry(kind, kind, core)] for kind in kinds],
+        [[Entry(kind, kind, core, effort.early)] for kind in kinds],
         rounds=effort.rounds,
         steps=effort.steps,
-        before=effort.early,
         tell=tell,
     )
     keep(
@@ -56,10 +55,9 @@ def late(effort: Effort, tell: Tell) -> None:
     """The share of the floor that is reached after `effort.late` steps."""
     core = last_core()
     rates = take_turns(
-        [[Entry("fast", "fast", core)], [Entry("floor", "floor", core)]],
+        [[Entry("fast", "fast", core, effort.late)], [Entry("floor", "floor", core, effort.early)]],
         rounds=effort.rounds,
         steps=effort.steps,
-        before=effort.late,
         tell=tell,
     )
     keep(
@@ -77,12 +75,12 @@ def late(effort: Effort, tell: Tell) -> None:
 def machine(effort: Effort, tell: Tell) -> None:
     """The packed machine, one worker of one thread on every core, against one process with default threads."""
     cores = sorted(os.sched_getaffinity(0))
-    packed = [Entry(f"worker {core}", "worker", core) for core in cores]
+    packed = [Entry(f"worker {core}", "worker", core, effort.early) for core in cores]
+    alone = [[Entry(kind, kind, None, effort.early)] for kind in ("sb3", "fast")]
     rates = take_turns(
-        [packed, [Entry("sb3", "sb3", None)], [Entry("fast", "fast", None)]],
+        [packed, *alone],
         rounds=effort.rounds,
         steps=effort.steps,
-        before=effort.early,
         tell=tell,
     )
     together = [sum(values) for values in zip(*(rates[entry.name] for entry in packed), strict=True)]

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
@@ -25,6 +25,8 @@ class Entry:
     name: str
     kind: str
     core: int | None
+    before: int
+    """Steps that it makes first, uncounted."""
 
 
 class Player:
@@ -74,35 +76,33 @@ Rates = dict[str, list[float]]
 """Steps per second of each round, by the contestant's name."""
 
 
-def take_turns(turns: Sequence[Sequence[Entry]], *, rounds: int, steps: int, before: int, tell: Tell) -> Rates:
+def take_turns(turns: Sequence[Sequence[Entry]], *, rounds: int, steps: int, tell: Tell) -> Rates:
     """Let contestants take turns.
 
     Args:
         turns: those of one turn run at the same time.
         rounds: how often each has its turn.
         steps: of one turn.
-        before: steps that each makes first, uncounted.
         tell: hears of the progress.
     """
     with ExitStack() as stack:
         players = [[stack.enter_context(Player(entry)) for entry in turn] for turn in turns]
         for turn in players:
-            tell(f"{before} steps first: {', '.join(player.entry.name for player in turn)}")
-            _together(turn, before)
+            tell(f"First {', '.join(f'{player.entry.before:,} steps of {player.entry.name}' for player in turn)}")
+            _together(turn, [player.entry.before for player in turn])
         rates: Rates = {player.entry.name: [] for turn in players for player in turn}
         for number in range(rounds):
             for turn in players:
-                for player, seconds in zip(turn, _together(turn, steps), strict=True):
+                for player, seconds in zip(turn, _together(turn, [steps] * len(turn)), strict=True):
                     rates[player.entry.name].append(steps / seconds)
             tell(f"round {number + 1} of {rounds}: {_latest(rates)}")
     return rates
 
 
-def _together(turn: Iterable[Player], steps: int) -> list[float]:
-    players = list(turn)
-    for player in players:
-        player.begin(steps)
-    return [player.seconds() for player in players]
+def _together(turn: Sequence[Player], steps: Sequence[int]) -> list[float]:
+    for player, number in zip(turn, steps, strict=True):
+        player.begin(number)
+    return [player.seconds() for player in turn]
 
 
 def _latest(rates: Rates) -> str:
