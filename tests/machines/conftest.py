@@ -17,12 +17,14 @@ from tests.machines import denied as denying
 from tests.machines import drain as draining
 from tests.machines import hang as hanging
 from tests.machines import life as living
+from tests.machines import slow as slowing
 from tests.machines.boot import Ended, Started
 from tests.machines.denied import Denied
 from tests.machines.drain import Drained
 from tests.machines.hang import Hung
 from tests.machines.life import Life
 from tests.machines.machine import OVER, PACE, job
+from tests.machines.slow import Slow
 from tests.needs import missing
 from tests.proof.herd import Herd
 
@@ -31,6 +33,7 @@ STORIES: Final[dict[str, Callable[[Path, Path], Any]]] = {
     "life": living.story,
     "drained": draining.story,
     "denied": denying.story,
+    "slow": slowing.story,
     "started": booting.trained,
     "ended": booting.deleted,
 }
@@ -105,3 +108,9 @@ def drained(told: dict[str, Future[Drained]]) -> Drained:
 def denied(told: dict[str, Future[Denied]]) -> Denied:
     """What became of a VM whose role came late."""
     return told["denied"].result()
+
+
+@pytest.fixture(scope="session")
+def slow(told: dict[str, Future[Slow]]) -> Slow:
+    """What became of a job whose restore and final evaluation took long."""
+    return told["slow"].result()

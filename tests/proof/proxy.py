@@ -161,7 +161,7 @@ class FaultProxy:
                 if fault.kind == "busy":
                     writer.write(BUSY)
                     continue
-                if upstream is None:
+                if upstream is None or upstream[0].at_eof():  # Azurite closes what was quiet for 5 s
                     upstream = await asyncio.open_connection("127.0.0.1", port, ssl=self._client_tls)
                     self._open.add(upstream[1])
                 answer = await _exchange(upstream, head + body, bodiless=request.method == "HEAD")
