@@ -183,8 +183,8 @@ def _nothing_learned(board: Leaderboard) -> Iterator[str]:
     if solved_at is not None and leader.mean < solved_at / 2:
         steps = max(standing.entrant.configuration.timesteps for standing in board.standings)
         yield (
-            f"No set has learned the task: the best mean return is {number(leader.mean)}, a success is "
-            f"{number(solved_at)} or more. {steps:,} steps teach nothing yet, so the order means nothing."
+            f"No set has learned the task in {steps:,} steps: the best mean return is {number(leader.mean)}, a success "
+            f"is {number(solved_at)} or more. The order says little of longer runs."
         )
 
 

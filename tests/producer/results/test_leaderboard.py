@@ -133,8 +133,8 @@ def test_runs_too_short_to_learn_anything_are_called_that() -> None:
     found = board({0.01: (-150, -140), 0.02: (-200, -210)}, timesteps=5_000)
     (warning,) = found.warnings
     assert warning == (
-        "No set has learned the task: the best mean return is −145, a success is 200 or more. "
-        "5,000 steps teach nothing yet, so the order means nothing."
+        "No set has learned the task in 5,000 steps: the best mean return is −145, a success is 200 or more. "
+        "The order says little of longer runs."
     )
 
 

@@ -1,7 +1,7 @@
 """Row 8: hostile messages, jobs that never end well, and healthy ones whose workers vanish.
 
-A trainer that hangs is killed under the real systemd in tests/machines/test_hang.py. That a long restore and a long
-final evaluation are not is shown by the real signs of life on a virtual clock, in tests/simulator/test_schedules.py.
+A trainer that hangs is killed under the real systemd in tests/machines/test_hang.py; that a restore and a final
+evaluation longer than the watchdog's patience are not, in test_slow.py beside it.
 """
 
 from collections.abc import Callable, Mapping
