@@ -24,35 +24,44 @@ Depths = Sequence[tuple["Layer", ...]]
 
 @dataclass(frozen=True)
 class Activation:
-    """y = f(x), and its derivative told by y; both calls work in place."""
+    """y = f(x), and its derivative told by y, or by what the forward call keeps; both calls work in place."""
 
     name: str
-    forward: Callable[[th.Tensor], Call]
-    """x → (x ← f(x))."""
+    forward: Callable[[th.Tensor, th.Tensor], Call]
+    """(x, kept) → (x ← f(x))."""
     backward: Callable[[th.Tensor, th.Tensor], Call]
-    """(g, y) → (g ← g · f'(x))."""
+    """(g, kept) → (g ← g · f'(x))."""
+    keeps: bool = False
+    """Whether the forward call writes to a `kept` of its own. Otherwise `kept` is y."""
+
+
+def _elu(x: th.Tensor, slope: th.Tensor) -> None:
+    """x ← ELU(x), and keep f'(x) = exp(min(x, 0)): in float32 y + 1 has lost its digits where y is close to −1."""
+    th.clamp(x, max=0, out=slope).exp_()
+    functional.elu_(x)
 
 
 aten = th.ops.aten
 ACTIVATIONS: Mapping[type[nn.Module], Activation] = {
     nn.ReLU: Activation(
         "relu",
-        lambda x: partial(th.relu_, x),
+        lambda x, _: partial(th.relu_, x),
         lambda g, y: partial(aten.threshold_backward.grad_input, g, y, 0, grad_input=g),
     ),
     nn.Tanh: Activation(
         "tanh",
-        lambda x: partial(th.tanh_, x),
+        lambda x, _: partial(th.tanh_, x),
         lambda g, y: partial(aten.tanh_backward.grad_input, g, y, grad_input=g),
     ),
     nn.ELU: Activation(
         "elu",
-        lambda x: partial(functional.elu_, x),
-        lambda g, y: partial(aten.elu_backward.grad_input, g, 1, 1, 1, True, y, grad_input=g),
+        lambda x, slope: partial(_elu, x, slope),
+        lambda g, slope: partial(g.mul_, slope),
+        keeps=True,
     ),
     nn.LeakyReLU: Activation(
         "leaky_relu",
-        lambda x: partial(functional.leaky_relu_, x, 0.01),
+        lambda x, _: partial(functional.leaky_relu_, x, 0.01),
         lambda g, y: partial(aten.leaky_relu_backward.grad_input, g, y, 0.01, True, grad_input=g),
     ),
 }
@@ -116,6 +125,7 @@ class Pass:
         y: the output, shape (networks, rows, outputs).
         y_gradient: ∂J/∂y of the first `backward_rows` rows: write to it, then call `backward`.
         hidden: the outputs of the activations, shape (networks, rows, width) each.
+        kept: what the activations' derivatives are told by, of the same shapes.
         hidden_gradients: ∂J/∂hidden times the activation's derivative.
     """
 
@@ -128,6 +138,9 @@ class Pass:
         x = weight.new_zeros(rows, weight.shape[1])
         outputs = [weight.new_zeros(len(layers), rows, layers[0].width) for layers in depths]
         self.hidden: list[th.Tensor] = outputs[:-1] if spent is None else spent.hidden
+        self.kept = self.hidden
+        if self._activation.keeps:
+            self.kept = [th.zeros_like(h) for h in self.hidden] if spent is None else spent.kept
         outputs = [*self.hidden, outputs[-1]]
         gradients = [th.zeros_like(output[:, :backward_rows]) for output in outputs]
         self.x, self.y, self.y_gradient = x.numpy(), outputs[-1].numpy(), gradients[-1].numpy()
@@ -135,7 +148,10 @@ class Pass:
 
         inputs = [x.expand(len(perceptrons.networks), *x.shape), *self.hidden]
         self._forward = self._bind_forward(depths, inputs, outputs)
-        self._backward = self._bind_backward(depths, [h[:, :backward_rows] for h in inputs], gradients)
+        above = slice(None), slice(backward_rows)
+        self._backward = self._bind_backward(
+            depths, [h[above] for h in inputs], [k[above] for k in self.kept], gradients
+        )
 
     def forward(self) -> np.ndarray:
         """Compute `hidden` and `y` from `x`. Returns y."""
@@ -153,10 +169,12 @@ class Pass:
         for depth, layers in enumerate(depths):
             calls += [layer.forward(inputs[depth][i], out=outputs[depth][i]) for i, layer in enumerate(layers)]
             if depth + 1 < len(depths):
-                calls.append(self._activation.forward(outputs[depth]))
+                calls.append(self._activation.forward(outputs[depth], self.kept[depth]))
         return calls
 
-    def _bind_backward(self, depths: Depths, inputs: Sequence[th.Tensor], gradients: Sequence[th.Tensor]) -> list[Call]:
+    def _bind_backward(
+        self, depths: Depths, inputs: Sequence[th.Tensor], kept: Sequence[th.Tensor], gradients: Sequence[th.Tensor]
+    ) -> list[Call]:
         calls: list[Call] = []
         for depth, layers in reversed(list(enumerate(depths))):
             for i, layer in enumerate(layers):
@@ -164,7 +182,7 @@ class Pass:
             if depth > 0:
                 below = gradients[depth - 1]
                 calls += [layer.input_gradient(gradients[depth][i], out=below[i]) for i, layer in enumerate(layers)]
-                calls.append(self._activation.backward(below, inputs[depth]))
+                calls.append(self._activation.backward(below, kept[depth - 1]))
         return calls
 
 
@@ -178,10 +196,10 @@ class ChosenGradient:
     def __init__(self, perceptrons: Perceptrons, batch: Pass, columns: slice) -> None:
         """Bind to the pass of two networks with one output each, and to the columns of x that matter."""
         self._depths, self._rows = perceptrons.depths, len(batch.x)
-        self._batch_hidden = [h.flatten(0, 1) for h in batch.hidden]
-        self._hidden, self._gradients = [g[0] for g in batch.hidden_gradients], [g[1] for g in batch.hidden_gradients]
+        self._batch_kept = [k.flatten(0, 1) for k in batch.kept]
+        self._kept, self._gradients = [g[0] for g in batch.hidden_gradients], [g[1] for g in batch.hidden_gradients]
         self._activation = [
-            perceptrons.activation.backward(g, h) for g, h in zip(self._gradients, self._hidden, strict=True)
+            perceptrons.activation.backward(g, k) for g, k in zip(self._gradients, self._kept, strict=True)
         ]
         self._y_gradient = th.from_numpy(batch.y_gradient)[0].new_ones(self._rows, 1)
         self._columns = [layer.weight[:, columns].t() for layer in self._depths[0]]
@@ -200,7 +218,7 @@ class ChosenGradient:
             below = self._gradients[depth - 1]
             for layer, part in zip(self._depths[depth], parts, strict=True):
                 th.mm(gradient[part], layer.weight, out=below[part])
-            th.index_select(self._batch_hidden[depth - 1], 0, source, out=self._hidden[depth - 1])
+            th.index_select(self._batch_kept[depth - 1], 0, source, out=self._kept[depth - 1])
             self._activation[depth - 1]()
             gradient = below
         for columns, part in zip(self._columns, parts, strict=True):

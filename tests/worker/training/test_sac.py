@@ -309,7 +309,12 @@ def soil(model: FastSAC) -> None:
     """Write garbage to all memory that is not SB3's state."""
     memory = model._memory
     for each in (memory.policy, memory.critics, memory.targets, model._rollout):
-        for values in (each.x, each.y, each.y_gradient, *(h.numpy() for h in (*each.hidden, *each.hidden_gradients))):
+        for values in (
+            each.x,
+            each.y,
+            each.y_gradient,
+            *(h.numpy() for h in (*each.hidden, *each.kept, *each.hidden_gradients)),
+        ):
             values.fill(np.nan)
     for flat in (model._networks.actor_parameters, model._networks.critic_parameters):
         for parameter in flat.parameters:
