@@ -13,24 +13,16 @@ def compared(boards: Sequence[Leaderboard], sweeps: Sequence[str]) -> Iterator[s
     if len(sweeps) != 2:
         return
     for board in boards:
-        leaders = [standing for sweep in sweeps if (standing := _leader(board, sweep))]
-        if len(leaders) == 2:
-            first, second = sorted(leaders, key=lambda standing: standing.rank)
+        sets = [[standing for standing in board.standings if standing.entrant.sweep == sweep] for sweep in sweeps]
+        if all(sets):
+            first, second = sorted((of_sweep[0] for of_sweep in sets), key=lambda standing: standing.rank)
             place = f"In {environment_label(board.environment)}: " if len(boards) > 1 else ""
-            chosen = any(_chosen(board, sweep) for sweep in sweeps)
+            chosen = any(len(of_sweep) > 1 for of_sweep in sets)
             yield place + " ".join(_sentences(first, second, chosen=chosen))
 
 
-def _leader(board: Leaderboard, sweep: str) -> Standing | None:
-    return next((standing for standing in board.standings if standing.entrant.sweep == sweep), None)
-
-
-def _chosen(board: Leaderboard, sweep: str) -> bool:
-    """Return whether a sweep's leader had others to be chosen from, which flatters it."""
-    return sum(standing.entrant.sweep == sweep for standing in board.standings) > 1
-
-
 def _sentences(first: Standing, second: Standing, *, chosen: bool) -> Iterator[str]:
+    """`chosen`: a leader had others of its sweep to be chosen from."""
     ours, theirs = first.entrant, second.entrant
     difference = number(ours.mean - theirs.mean)
     yield (

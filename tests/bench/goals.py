@@ -46,7 +46,7 @@ GOALS = (
         at_most=True,
     ),
     Goal(
-        "of the run",
+        "share of a run that commits take",
         "checkpoints",
         0.01,
         lambda found: worst(found, lambda row: row["share_of_run"]),

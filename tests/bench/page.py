@@ -226,8 +226,11 @@ def plot_curves(runs: Runs) -> None:
 
 
 def _save(figure: Any, name: str) -> None:
+    from matplotlib import rc_context
+
     FOLDER.mkdir(parents=True, exist_ok=True)
-    figure.savefig(FOLDER / f"{name}.svg", metadata={"Date": None})
+    with rc_context({"svg.hashsalt": name}):  # else the same figures make another file each time
+        figure.savefig(FOLDER / f"{name}.svg", metadata={"Date": None})
 
 
 def _percent(share: Spread) -> str:

@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -46,19 +46,16 @@ def story(azurite_home: Path, folder: Path) -> Slow:
     """Kill a slot, let the next claim's downloads be late, and then let its final evaluation be slow."""
     certificates = ensure_certificates(folder / "certificates", datetime.now(UTC))
     proxies: list[FaultProxy] = []
+    with ExitStack() as undo:
 
-    def before(behind: Endpoints) -> Endpoints:
-        target = behind.target(without_wake(1).vm_target, "")
-        proxy = FaultProxy(certificates, target).__enter__()
-        proxies.append(proxy)
-        seen = proxy.behind(target)
-        return replace(behind, blob_url=seen.blob_endpoint, queue_url=seen.queue_endpoint)
+        def before(behind: Endpoints) -> Endpoints:
+            target = behind.target(without_wake(1).vm_target, "")
+            proxies.append(undo.enter_context(FaultProxy(certificates, target)))
+            seen = proxies[0].behind(target)
+            return replace(behind, blob_url=seen.blob_endpoint, queue_url=seen.queue_endpoint)
 
-    with machines(azurite_home, folder, front=before) as fleet:
-        try:
+        with machines(azurite_home, folder, front=before) as fleet:
             return _told(fleet, proxies[0])
-        finally:
-            proxies[0].__exit__(None, None, None)
 
 
 def _told(fleet: Machines, proxy: FaultProxy) -> Slow:
