@@ -113,21 +113,27 @@ class WakeRuns:
 
     def run(self, stop: Event) -> None:
         """Run at once, as Azure does after a deployment, and then on schedule until `stop` is set."""
-        while not stop.is_set():
-            world = _Loopback(self._tokens, self._wake, self._ca_file, self._runtime, stop, self._now)
-            # Before it is known whether it may run: whoever waits for its end sees it.
-            self._history.began = self._now()
-            try:
-                if not self._asleep():
-                    self._tell(self._run(world), world)
-            except _Stopped:
-                return
-            except UnsupportedWorkflow as error:
-                self._say(f"The wake cannot run on this machine: {error}.")
-                return
-            finally:
-                self._history.began = None
+        while self.run_once(stop):
             self._runtime.wait(stop, self._wake.workflow.interval_s)
+
+    def run_once(self, stop: Event) -> bool:
+        """Run now; return whether another run can follow."""
+        if stop.is_set():
+            return False
+        world = _Loopback(self._tokens, self._wake, self._ca_file, self._runtime, stop, self._now)
+        # Before it is known whether it may run: whoever waits for its end sees it.
+        self._history.began = self._now()
+        try:
+            if not self._asleep():
+                self._tell(self._run(world), world)
+        except _Stopped:
+            return False
+        except UnsupportedWorkflow as error:
+            self._say(f"The wake cannot run on this machine: {error}.")
+            return False
+        finally:
+            self._history.began = None
+        return True
 
     def _run(self, world: "_Loopback") -> Run:
         started = self._now()

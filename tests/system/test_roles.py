@@ -74,7 +74,7 @@ class World:
         return result.output
 
     def wake_once(self) -> list[str]:
-        """Let the wake run now; return what it told."""
+        """Let the wake run once, now; return what it told."""
         assert self.deployment.wake is not None
         deployed_at, endpoints = self.deployment.target, self.fleet.endpoints
         addresses = {
@@ -83,14 +83,19 @@ class World:
             deployed_at["arm_endpoint"]: endpoints.arm_url,
         }
         wake = replace(self.deployment.wake, workflow=here(self.deployment.wake.workflow, addresses, TIME_SCALE))
-        stop, told = self.session.runtime.event(), list[str]()
-
-        def say(sentence: str) -> None:
-            told.append(sentence)
-            stop.set()
-
-        WakeRuns(wake, self.tokens, endpoints.ca_file, self.session.runtime, lambda: datetime.now(UTC), say).run(stop)
+        told, clock = list[str](), lambda: datetime.now(UTC)
+        runtime = self.session.runtime
+        WakeRuns(wake, self.tokens, endpoints.ca_file, runtime, clock, told.append).run_once(runtime.event())
         return told
+
+    def quiet(self) -> None:
+        """Let the fleet's own wake run no more, and wait for the end of a run that goes on."""
+        runtime = self.session.runtime
+        self.fleet.faults.wake_disabled = True
+        never, ends_s = runtime.event(), runtime.monotonic() + PATIENCE_S
+        while self.fleet._wake_history.began is not None:
+            assert runtime.monotonic() < ends_s, "a run of the wake never ends"
+            runtime.wait(never, 0.02)
 
     def leave_a_checkpoint(self, name: str) -> None:
         """Leave what a killed worker leaves."""
@@ -144,8 +149,11 @@ def world(azurite_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 @pytest.fixture(autouse=True)
-def all_roles(world: World) -> Iterator[None]:
-    """Whatever a test takes away comes back."""
+def all_roles_and_no_wake(world: World) -> Iterator[None]:
+    """Whatever a test takes away comes back. No wake runs unless a test says so: one that has counted the message of a
+    test that ended would raise the capacity in the middle of the next one."""
+    world.quiet()
+    assert world.fleet.model.capacity == 0
     yield
     world.gate.grants = grants_of(world.deployment.snapshot)
 
@@ -168,7 +176,7 @@ def test_a_whole_sweep_passes_and_uses_just_what_the_table_says(world: World) ->
     faults, model = world.fleet.faults, world.fleet.model
     world.session.jobs.send("no job at all")
 
-    faults.quota, faults.wake_disabled = 0, True  # no VM yet: nothing is received before it is cancelled
+    faults.quota = 0  # no VM yet: nothing is received before it is cancelled
     world.done("enqueue", "sweep.yaml", "--yes")
     later = f"gated/{plan.jobs[1].id}"
     world.done("cancel", later, "--yes")
