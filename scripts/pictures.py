@@ -103,7 +103,7 @@ def main() -> None:
             return director(view)
 
         with scaling(fleet, session, lambda _report: None):
-            scale_set = Glances(AzureScaleSet(session.compute, session.target), session.runtime, 1.0)
+            scale_set = Glances(lambda: AzureScaleSet(session.compute, session.target), session.runtime, 1.0)
             watcher = open_watcher(session, plan.sweep, scale_set)
             watch(watcher, console, session.runtime, fleet.failed, every_s=1.0, until=until)
         write_report(session, plan, out)

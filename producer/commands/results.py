@@ -3,6 +3,8 @@
 import json
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -130,10 +132,11 @@ class Look:
             raise InputError("Say at most one of --json, --csv and --best-config.")
         if sweep == other:
             raise InputError(f"{sweep} is named twice: name another sweep to compare it with.")
-        from producer.results import answers  # SciPy takes a second to import
-
         session = self._open_session(target)
-        progress = [self._reader(session, name).read() for name in (sweep, other) if name]
+        with ThreadPoolExecutor(1, "import") as beside:  # SciPy takes a second to import
+            loading = beside.submit(import_module, "producer.results.answers")
+            progress = [self._reader(session, name).read() for name in (sweep, other) if name]
+            answers = loading.result()
         if folder is not None:
             for one in progress:
                 say = typer.echo if not (as_json or as_csv or best) else _to_stderr

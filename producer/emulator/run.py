@@ -57,7 +57,8 @@ def _run(
     enqueued = enqueue(session, plan, confirm=lambda _question: True, file=str(path))
     console.print(f"{enqueued.sweep}: {plural(enqueued.jobs, 'job')}, {enqueued.ended:,} of them ended before.")
     with scaling(fleet, session, lambda _report: None):
-        glances = Glances(AzureScaleSet(session.compute, session.target), session.runtime, session.durations.tick_s / 2)
+        tick_s = session.durations.tick_s
+        glances = Glances(lambda: AzureScaleSet(session.compute, session.target), session.runtime, tick_s / 2)
         watcher = open_watcher(session, plan.sweep, glances)
         until = Director(fleet, evict=evict)
         watch(watcher, console, session.runtime, fleet.failed, every_s=1.0, until=until)

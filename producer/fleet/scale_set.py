@@ -4,7 +4,7 @@ The only part of the producer that uses azure-mgmt-compute. Every call looks or 
 of it is seen by the next look.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from azure.core import MatchConditions
@@ -122,8 +122,10 @@ def _is_error(status: "InstanceViewStatus") -> bool:
 class Glances:
     """A scale set for whoever only watches: asks Azure seldom, since it allows 12 looks a minute, and remembers."""
 
-    def __init__(self, scale_set: ScaleSet, runtime: Runtime, every_s: float) -> None:
-        self._scale_set = scale_set
+    def __init__(self, connect: Callable[[], ScaleSet], runtime: Runtime, every_s: float) -> None:
+        """`connect` is called at the first look: the client of Azure Compute takes a quarter of a second to load."""
+        self._connect = connect
+        self._scale_set: ScaleSet | None = None
         self._runtime = runtime
         self._every_s = every_s
         self._looked_s = float("-inf")
@@ -133,6 +135,7 @@ class Glances:
         """Return the set as it was at most `every_s` ago, or longer while Azure asks for fewer requests."""
         now_s = self._runtime.monotonic()
         if self._state is None or now_s - self._looked_s >= self._every_s:
+            self._scale_set = self._scale_set or self._connect()
             try:
                 self._state = self._scale_set.read()
             except Throttled:

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
@@ -12,7 +13,7 @@ from pydantic import ValidationError
 from producer.sweep.plans import there_is
 from worker.contract import names
 from worker.contract.control import Hold, read_hold
-from worker.contract.manifest import TERMINAL
+from worker.contract.manifest import TERMINAL, as_listed
 from worker.contract.plan import Plan, PlannedJob
 from worker.contract.plans import PlanReader
 from worker.contract.records import BlobStore, Listed
@@ -173,10 +174,10 @@ class ProgressReader:
 
     def read(self) -> SweepProgress:
         """Return the sweep as it is now. Raises InputError where there is no such sweep, and StorageError."""
-        plan = there_is(self._plans.find(self.sweep), self.blobs, self.sweep).plan
-        seen = {
-            blob.name.rpartition("/")[2]: blob for blob in self.blobs.list(names.SWEEPS, names.manifests(self.sweep))
-        }
+        with ThreadPoolExecutor(1, "manifests") as beside:  # of 10,000 jobs either takes a while
+            listing = beside.submit(lambda: tuple(self.blobs.list(names.SWEEPS, names.manifests(self.sweep))))
+            plan = there_is(self._plans.find(self.sweep), self.blobs, self.sweep).plan
+            seen = {blob.name.rpartition("/")[2]: blob for blob in listing.result()}
         totals = [int(planned.differs.get("timesteps", plan.common.timesteps)) for planned in plan.sets]
         jobs = tuple(
             job_progress(planned, totals[planned.set], seen.get(planned.id), self.silent_after_s)
@@ -198,7 +199,7 @@ def job_progress(planned: PlannedJob, total: int, blob: Listed | None, silent_af
 
 
 def _from_metadata(job: JobProgress, blob: Listed, silent_after_s: float) -> JobProgress:
-    listed = blob.metadata
+    listed = as_listed(blob.metadata)
     latest, trail, score = listed.get("latest"), listed.get("trail", ""), listed.get("score")
     if trail and not _TRAIL.fullmatch(trail):
         raise ValueError(f"trail {trail!r}")
@@ -222,7 +223,7 @@ def _from_metadata(job: JobProgress, blob: Listed, silent_after_s: float) -> Job
         exact=listed["exact"] == "yes",
         releases=tuple(filter(None, listed.get("releases", "").split(","))),
         reason=listed.get("reason", ""),
-        score=EvaluationSummary.model_validate_json(score) if score else None,
+        score=None if score is None else EvaluationSummary.model_validate(score),
         age_s=blob.age_s,
     )
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -36,7 +37,10 @@ class Watcher:
 
     def look(self, before: View | None = None) -> View:
         """Return the sweep as it is now, with what happened since `before`. Raises StorageError."""
-        sweep, fleet = self.sweep.read(), self.fleet.read()
+        with ThreadPoolExecutor(1, "fleet") as beside:  # a large sweep is waited for: most of it is the storage's time
+            reading = beside.submit(self.fleet.read)
+            sweep = self.sweep.read()
+            fleet = reading.result()
         cost = cost_of(sweep.jobs, self.price, fleet) if self.price else None
         view = View(sweep, fleet, cost, self.max_instances)
         if before is None:

@@ -10,10 +10,10 @@ from producer.session import Session
 from worker.contract import names
 from worker.contract.base import canonical_json
 from worker.contract.errors import InputError
-from worker.contract.manifest import TERMINAL, Manifest
+from worker.contract.manifest import TERMINAL, Manifest, as_listed
 from worker.contract.plan import Plan
 from worker.contract.plans import StoredPlan, find_plan
-from worker.contract.records import Absent, BlobStore, Unchanged
+from worker.contract.records import Absent, BlobStore, Listed, Unchanged
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +66,12 @@ def write_plan(session: Session, plan: Plan, before: StoredPlan | None) -> Store
 def job_statuses(session: Session, sweep: str) -> Mapping[str, JobStatus]:
     """Return what is known of every job that was ever claimed, by one LIST for 5,000 jobs."""
     prefix = names.manifests(sweep)
-    return {
-        blob.name.removeprefix(prefix): JobStatus(
-            blob.metadata.get("status", ""),
-            int(blob.metadata.get("epoch", "0")),
-            blob.age_s,
-            blob.metadata.get("worker", ""),
-        )
-        for blob in session.blobs.list(names.SWEEPS, prefix)
-    }
+    return {blob.name.removeprefix(prefix): _status(blob) for blob in session.blobs.list(names.SWEEPS, prefix)}
+
+
+def _status(blob: Listed) -> JobStatus:
+    listed = as_listed(blob.metadata)
+    return JobStatus(listed["status"], int(listed.get("epoch", "0")), blob.age_s, listed.get("worker", ""))
 
 
 @dataclass(frozen=True)

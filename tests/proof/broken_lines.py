@@ -299,6 +299,13 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         ("tests/producer/fleet/test_scaler.py",),
     ),
     Mutant(
+        "an audit that could not read everything counts as whole",
+        "producer/fleet/scaler.py",
+        "whole=not found.unread",
+        "whole=True",
+        ("tests/producer/fleet/test_scaler.py", "tests/producer/sweep/test_audit.py"),
+    ),
+    Mutant(
         "an old look is acted by",
         "producer/fleet/scaler.py",
         "        if self.session.runtime.monotonic() - look.read_s > self.session.durations.read_to_write_s:",

@@ -142,7 +142,7 @@ def small_disk(size: str) -> Iterator[Path]:
     """Mount a small file system. Raises PermissionError where this user may not."""
     if os.geteuid() != 0:
         raise PermissionError("only root mounts a file system")
-    with tempfile.TemporaryDirectory(prefix="tranquility-full-") as name:
+    with tempfile.TemporaryDirectory(prefix="full-disk-") as name:
         command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", name]
         mounted = subprocess.run(command, capture_output=True, text=True)
         if mounted.returncode:

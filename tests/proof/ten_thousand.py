@@ -125,7 +125,7 @@ def requests(session: Session) -> dict[str, int]:
         jobs=AzureQueue(queues.get_queue_client(names.JOBS_QUEUE)),
         poison=AzureQueue(queues.get_queue_client(names.POISON_QUEUE)),
     )
-    glances = Glances(AzureScaleSet(session.compute, session.target), session.runtime, session.durations.tick_s)
+    glances = Glances(lambda: AzureScaleSet(session.compute, session.target), session.runtime, session.durations.tick_s)
     watcher = open_watcher(counted, "large", glances)
     started = time.perf_counter()
     view = watcher.look()

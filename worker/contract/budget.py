@@ -8,6 +8,7 @@ from pydantic import Field, ValidationError
 from worker.contract import names
 from worker.contract.base import Frozen
 from worker.contract.control import Hold
+from worker.contract.manifest import as_listed
 from worker.contract.records import BlobStore, Listed
 
 
@@ -47,4 +48,4 @@ def read_budget(blobs: BlobStore, sweep: str) -> Budget | None:
 
 def spent_seconds(manifests: Iterable[Listed]) -> float:
     """Return the time of all attempts of a sweep's jobs, from the listing of their manifests."""
-    return sum(float(blob.metadata.get("seconds", "0")) for blob in manifests)
+    return sum(float(as_listed(blob.metadata).get("seconds", "0")) for blob in manifests)

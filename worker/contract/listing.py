@@ -6,6 +6,7 @@ authentication, retries and time-outs as everywhere, and only the answer is read
 """
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -38,20 +39,21 @@ class Page:
 
     date: datetime
     """When the service gave it, by its clock."""
-    entries: tuple[Entry, ...]
+    entries: Iterator[Entry]
+    """Read while they are asked for. Raises ValueError for a blob without name or properties."""
     next_marker: str
     """Where the next page begins; empty after the last."""
 
 
 def pages(service: BlobServiceClient, container: str, prefix: str) -> Iterator[Page]:
-    """Yield the pages of a listing. Raises AzureError."""
-    marker = ""
-    while True:
-        page = _page(service, container, prefix, marker)
-        yield page
-        marker = page.next_marker
-        if not marker:
-            return
+    """Yield the pages of a listing, the next one being asked for while this one is read. Raises AzureError."""
+    page = _page(service, container, prefix, "")
+    with ThreadPoolExecutor(1, "listing") as ahead:  # which starts no thread where one page is all
+        while page.next_marker:
+            coming = ahead.submit(_page, service, container, prefix, page.next_marker)
+            yield page
+            page = coming.result()
+    yield page
 
 
 def _page(service: BlobServiceClient, container: str, prefix: str, marker: str) -> Page:
@@ -74,8 +76,7 @@ def _page(service: BlobServiceClient, container: str, prefix: str, marker: str) 
 def parse(body: bytes, date: datetime) -> Page:
     """Return what an answer says."""
     root = ET.fromstring(body)  # noqa: S314 - from our own storage account, by TLS
-    entries = tuple(_entry(blob) for blob in root.iterfind("Blobs/Blob"))
-    return Page(date, entries, root.findtext("NextMarker") or "")
+    return Page(date, map(_entry, root.iterfind("Blobs/Blob")), root.findtext("NextMarker") or "")
 
 
 @lru_cache(maxsize=4096)

@@ -11,7 +11,7 @@ from worker.contract.errors import FleetDenied, Throttled
 def test_a_glance_is_remembered_until_it_is_old() -> None:
     runtime = VirtualRuntime()
     inner = MemoryScaleSet(runtime.monotonic)
-    glances = Glances(inner, runtime, every_s=10.0)
+    glances = Glances(lambda: inner, runtime, every_s=10.0)
     assert glances.read().capacity == 0
     inner.raise_to(1, inner.read().etag)
     runtime.advance(9)
@@ -23,7 +23,7 @@ def test_a_glance_is_remembered_until_it_is_old() -> None:
 def test_a_throttled_glance_shows_what_was_known_and_other_errors_show_themselves() -> None:
     runtime = VirtualRuntime()
     inner = MemoryScaleSet(runtime.monotonic)
-    glances = Glances(inner, runtime, every_s=10.0)
+    glances = Glances(lambda: inner, runtime, every_s=10.0)
     inner.read_faults.append(Throttled("429", 30.0))
     with pytest.raises(Throttled):
         glances.read()

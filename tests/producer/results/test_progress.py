@@ -1,5 +1,6 @@
 """Claims about how a sweep's progress is read from a plan and a listing."""
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -11,11 +12,13 @@ from tests.fakes.sweeps import Storage, attempt, episodes, make_plan, running
 from worker.contract import names
 from worker.contract.control import Hold, write_hold
 from worker.contract.errors import InputError
-from worker.contract.manifest import Manifest, Outcome
+from worker.contract.manifest import Manifest, Outcome, as_listed
 from worker.contract.records import Listed, Stored
 
 PLAN = make_plan([{"tau": 0.01}, {"tau": 0.02, "timesteps": 100_000}], seeds=[0, 1])
 JOBS = jobs_of(PLAN)
+SAID = {name: said for name, said in as_listed(running(JOBS[0], 10).metadata()).items() if name != "status"}
+ODD: tuple[dict[str, object], ...] = ({"trail": "up,down"}, {"score": {}}, {"step": "many"}, {"step": []})
 
 
 def read(storage: Storage) -> SweepProgress:
@@ -121,7 +124,15 @@ def test_a_hold_is_part_of_the_progress(storage: Storage) -> None:
     assert read(storage).hold == Hold(kind="paused", reason="lunch")
 
 
-@pytest.mark.parametrize("odd", [{"status": "molten"}, {"trail": "up,down"}, {"score": "{}"}, {"step": "many"}])
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"status": "molten"},
+        *({"summary": text} for text in ("no JSON", "[]", "{}")),
+        *({"summary": json.dumps(SAID | odd)} for odd in ODD),
+    ],
+    ids=str,
+)
 def test_metadata_of_another_release_makes_one_job_unreadable_and_no_other(
     storage: Storage, odd: dict[str, str]
 ) -> None:

@@ -151,7 +151,7 @@ def newer_manifest(storage: Storage) -> None:
     assert found is None
     write_hold(storage.blobs, "odd", Hold(kind="cancelled"))
     storage.blobs.put(
-        names.SWEEPS, names.manifest("odd", JOBS[0]), b"{}", metadata={"status": "released", "epoch": "3"}
+        names.SWEEPS, names.manifest("odd", JOBS[0]), b"{}", metadata={"status": "released", "summary": '{"epoch":"3"}'}
     )
 
 

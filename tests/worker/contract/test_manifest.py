@@ -18,6 +18,7 @@ from worker.contract.manifest import (
     Outcome,
     PartialEvaluation,
     SegmentRef,
+    as_listed,
 )
 
 JOB = Job.of(
@@ -75,7 +76,7 @@ def test_any_reason_fits_into_a_listing(reason: str) -> None:
 
 
 def test_a_listing_shows_status_steps_and_epoch() -> None:
-    listed = manifest().metadata()
+    listed = as_listed(manifest().metadata())
     assert {name: listed[name] for name in ("status", "step", "reached", "total", "epoch", "worker")} == {
         "status": "running",
         "step": "400",

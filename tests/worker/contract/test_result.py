@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from tests.fakes.sweeps import COMMON, Storage, episodes, running
 from worker.contract import names
 from worker.contract.job import Job
-from worker.contract.manifest import TRAIL_POINTS, TrailPoint, trailed
+from worker.contract.manifest import TRAIL_POINTS, TrailPoint, as_listed, trailed
 from worker.contract.result import Result
 from worker.contract.score import EvaluationSummary, summarise
 
@@ -62,7 +62,7 @@ def test_the_score_rides_in_the_listing_to_the_last_digit() -> None:
     storage = Storage()
     done = storage.finish(JOB, episodes(1 / 3, spread=0.1))
     (listed,) = storage.blobs.list(names.SWEEPS, names.manifests("lunar"))
-    assert EvaluationSummary.model_validate_json(listed.metadata["score"]) == done.outcome.score
+    assert EvaluationSummary.model_validate(as_listed(listed.metadata)["score"]) == done.outcome.score
 
 
 @settings(deadline=None)
@@ -87,4 +87,4 @@ def test_a_trail_of_a_whole_run_keeps_one_return_of_each_stretch() -> None:
 
 
 def test_a_trail_rides_in_the_listing() -> None:
-    assert running(JOB, 5_000).metadata()["trail"] == "-300,-120"
+    assert as_listed(running(JOB, 5_000).metadata())["trail"] == "-300,-120"
