@@ -9,8 +9,8 @@ from rich.console import Console
 
 from producer.commands.options import TargetFile
 from producer.fleet.scaler import Audited, Scaler, TickReport, open_scaler
-from producer.results.words import plural
 from producer.session import Session, open_session
+from producer.words import plural
 from worker.contract.errors import InputError
 
 EXAMPLE = "Example: tranquility scale --watch"

@@ -11,8 +11,8 @@ from rich.console import Console
 
 from producer.commands.fleet import Told
 from producer.commands.options import AllowUnproven, TargetFile
-from producer.results.words import plural
 from producer.session import LOCAL_TARGET, open_session
+from producer.words import plural
 from worker.contract import azure
 from worker.contract.errors import InputError
 

@@ -25,9 +25,9 @@ from producer.results.parts import write_whole
 from producer.results.progress import ProgressReader
 from producer.results.screen import Size, screen
 from producer.results.watch import Watcher, open_watcher, watch
-from producer.results.words import plural
 from producer.results.zoo import export_zoo
 from producer.session import Session
+from producer.words import plural
 from worker.contract.errors import InputError
 
 OpenSession = Callable[[Path | None], Session]

@@ -15,7 +15,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from producer import session as sessions
 from producer.commands.options import AllowUnproven, AsJson, TargetFile, Yes
 from producer.results.progress import ProgressReader
-from producer.results.words import plural
 from producer.session import Session
 from producer.sweep import hold, lifecycle
 from producer.sweep.budget import unwatched
@@ -28,6 +27,7 @@ from producer.sweep.plans import read_plan
 from producer.sweep.preview import STEPS_PER_SECOND, document, preview
 from producer.sweep.targets import Meant, meant
 from producer.target.release import check_jobs_can_run
+from producer.words import plural
 from worker.contract.errors import InputError
 from worker.contract.plans import find_plan
 

@@ -18,11 +18,11 @@ from producer.results.progress import ProgressReader
 from producer.results.ranking_table import ranking
 from producer.results.view import View
 from producer.results.watch import open_watcher, watch
-from producer.results.words import plural
 from producer.session import Session
 from producer.sweep.budget import unwatched
 from producer.sweep.enqueue import enqueue
 from producer.sweep.planning import Planned
+from producer.words import plural
 from worker.contract.plan import Plan
 
 SHOWN_SETS = 10

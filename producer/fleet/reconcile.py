@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from producer.fleet.look import Instance, Look, Policy
 from producer.fleet.memory import Memory
-from producer.results.words import plural
+from producer.words import plural
 
 
 @dataclass(frozen=True, slots=True)

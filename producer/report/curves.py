@@ -15,7 +15,7 @@ from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator
 from producer.report.gather import Details, Gathered
 from producer.report.svg import ACCENT, INK, LINE, MUTED, WARN, Plot
 from producer.results.statistics import INTERVAL_RUNS, mean_interval
-from producer.results.words import label_keys, number, plural, set_label
+from producer.words import label_keys, number, plural, set_label
 from worker.contract.manifest import EVICTED
 
 EVALUATED = "eval/mean_reward"

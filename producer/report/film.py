@@ -13,7 +13,7 @@ from producer.results.best import best_of
 from producer.results.flown import read_policy, representative
 from producer.results.leaderboard import Leaderboard
 from producer.results.parts import ResultDamaged
-from producer.results.words import number
+from producer.words import number
 from producer.worker_process import WORKER, last_words, run_worker, worker_is_installed
 from worker.contract.errors import TranquilityError
 from worker.contract.records import BlobStore

@@ -9,7 +9,7 @@ from producer.results.export import CurveRow, parse_curve
 from producer.results.leaderboard import Leaderboard, leaderboards
 from producer.results.parts import ResultDamaged, read_manifest, read_part, side_by_side
 from producer.results.progress import JobProgress, SweepProgress
-from producer.results.words import plural
+from producer.words import plural
 from worker.contract.manifest import Manifest
 from worker.contract.records import BlobStore
 from worker.contract.result import Result

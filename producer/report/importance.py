@@ -20,7 +20,7 @@ from sklearn.model_selection import KFold
 from producer.report.parameters import Parameter, matrix
 from producer.report.svg import ACCENT, INK, Plot
 from producer.results.leaderboard import Leaderboard
-from producer.results.words import number, plural
+from producer.words import number, plural
 
 LEAST_SETS: Final = 20
 MOST_SETS: Final = 2_000

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from producer.report.gather import Details, Gathered
 from producer.results.cost import Cost, Price, cost_of, job_usd, lost_seconds
 from producer.results.progress import JobProgress
-from producer.results.words import duration, money, plural
+from producer.words import duration, plural
 from worker.contract.manifest import Attempt
+from worker.contract.money import money
 
 MOST_ATTEMPTS = 500
 """Rows of the table of attempts."""

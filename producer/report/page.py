@@ -31,9 +31,10 @@ from producer.results.entrants import Standing
 from producer.results.leaderboard import Leaderboard, environment_label, selection, separation
 from producer.results.progress import ProgressReader, SweepProgress
 from producer.results.ranking_table import interval_text, p_text, share_text
-from producer.results.words import duration, label_keys, money, number, plural, set_label
 from producer.session import Session
+from producer.words import duration, label_keys, number, plural, set_label
 from worker.contract.errors import InputError
+from worker.contract.money import money
 from worker.contract.result import Result
 
 SHOWN_SETS = 200

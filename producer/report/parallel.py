@@ -7,7 +7,7 @@ from markupsafe import Markup
 from producer.report.parameters import Parameter
 from producer.report.svg import ACCENT, INK, LINE, MUTED, SCALE, SURFACE, Plot
 from producer.results.leaderboard import Leaderboard
-from producer.results.words import number
+from producer.words import number
 
 DRAWN = 300
 """Sets, the best ones."""

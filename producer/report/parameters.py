@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from producer.results.leaderboard import Leaderboard
-from producer.results.words import label_keys, set_values
+from producer.words import label_keys, set_values
 
 LOG_SPAN = 10.0
 """A positive parameter that spans this factor is compared by its logarithm."""

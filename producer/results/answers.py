@@ -15,8 +15,8 @@ from producer.results.leaderboard import Leaderboard, leaderboards
 from producer.results.parts import ResultDamaged, download
 from producer.results.progress import ProgressReader, SweepProgress
 from producer.results.ranking_table import board_document, ranking, run_rows, to_csv
-from producer.results.words import plural
 from producer.session import open_session
+from producer.words import plural
 from worker.contract.errors import InputError
 from worker.contract.records import BlobStore
 

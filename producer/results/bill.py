@@ -11,7 +11,8 @@ from producer.results.cost import Cost, Price, cost_of, job_usd, lost_seconds
 from producer.results.documents import cost_document
 from producer.results.fleet_view import FleetView
 from producer.results.progress import SweepProgress
-from producer.results.words import duration, money, plural
+from producer.words import duration, plural
+from worker.contract.money import money
 from worker.contract.settings import Target
 
 SHOWN_JOBS = 20

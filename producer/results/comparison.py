@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from producer.results import statistics
 from producer.results.entrants import SEPARATED_P, Standing, score_words
 from producer.results.leaderboard import Leaderboard, environment_label
-from producer.results.words import number
+from producer.words import number
 
 
 def compared(boards: Sequence[Leaderboard], sweeps: Sequence[str]) -> Iterator[str]:

@@ -6,8 +6,8 @@ from functools import cached_property
 
 from producer.results import statistics
 from producer.results.entrants import Entrant, Standing, score_words
-from producer.results.words import plural
 from producer.sweep.confirm import FEWEST_SEEDS
+from producer.words import plural
 
 FEWEST_SETS = 2
 

@@ -8,8 +8,8 @@ from importlib.resources import files
 
 from producer.results.fleet_view import FleetView
 from producer.results.progress import JobProgress
-from producer.results.words import money
 from worker.contract.base import Frozen
+from worker.contract.money import money
 from worker.contract.settings import Target
 
 HOUR_S = 3600.0

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from producer.results.progress import JobProgress, State, SweepProgress
-from producer.results.words import plural
+from producer.words import plural
 
 BAD: tuple[State, ...] = ("failed", "poisoned")
 

@@ -11,7 +11,7 @@ import numpy as np
 from producer.results import statistics
 from producer.results.progress import JobProgress, SweepProgress
 from producer.results.statistics import Interval
-from producer.results.words import label_keys, number, plural, set_label
+from producer.words import label_keys, number, plural, set_label
 from worker.contract.job import Configuration
 from worker.contract.plan import Plan, resolve
 from worker.contract.score import EvaluationSummary

@@ -11,7 +11,7 @@ from typing import IO
 from producer.results.logs import LogReader
 from producer.results.parts import ResultDamaged, folders, read_outcome, read_part, side_by_side, write_whole
 from producer.results.progress import ALIVE, JobProgress, SweepProgress
-from producer.results.words import label_keys, set_label
+from producer.words import label_keys, set_label
 from worker.contract.errors import InputError
 from worker.contract.log import MEASURED
 from worker.contract.manifest import Outcome

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from producer.results.progress import SweepProgress
-from producer.results.words import duration, plural
+from producer.words import duration, plural
 from worker.contract import names
 from worker.contract.control import Control, Refusal, SeenSlot, seen_slot
 from worker.contract.errors import TranquilityError

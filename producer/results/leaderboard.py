@@ -11,7 +11,7 @@ from producer.results import statistics
 from producer.results.confirmation import Confirmation, confirmation
 from producer.results.entrants import Entrant, Standing, entrants, score_words
 from producer.results.progress import SweepProgress
-from producer.results.words import number, plural
+from producer.words import number, plural
 from worker.contract.job import EnvironmentSpec
 
 

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from producer.results.words import duration, plural
 from producer.sweep.plans import sweeps
+from producer.words import duration, plural
 from worker.contract import names
 from worker.contract.errors import InputError, StorageUnavailable
 from worker.contract.log import LEFT_OUT

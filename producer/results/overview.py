@@ -11,8 +11,8 @@ from rich.text import Text
 
 from producer.results.cost import Price, cost_of
 from producer.results.progress import ProgressReader, SweepProgress
-from producer.results.words import duration, short
 from producer.sweep.plans import sweeps
+from producer.words import duration, short
 from worker.contract import names
 from worker.contract.errors import InputError
 from worker.contract.records import BlobStore

@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from producer.results.progress import JobProgress, SweepProgress
-from producer.results.words import label_keys, set_label
+from producer.words import label_keys, set_label
 from worker.contract import names
 from worker.contract.base import sha256_hex
 from worker.contract.errors import InputError, TranquilityError

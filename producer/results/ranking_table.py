@@ -13,7 +13,7 @@ from producer.results.confirmation import Confirmation
 from producer.results.entrants import Run, Standing
 from producer.results.leaderboard import Leaderboard, environment_label, selection, separation
 from producer.results.statistics import Interval
-from producer.results.words import number, plural
+from producer.words import number, plural
 
 BOOTSTRAPPED = 20
 """Places whose interquartile mean gets its interval in JSON: each takes a bootstrap."""

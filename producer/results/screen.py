@@ -12,7 +12,8 @@ from rich.text import Text
 from producer.results.cost import Cost
 from producer.results.progress import ALIVE, JobProgress, State
 from producer.results.view import Tone, View
-from producer.results.words import duration, label_keys, money, number, plural, set_values, short, sparkline
+from producer.words import duration, label_keys, number, plural, set_values, short, sparkline
+from worker.contract.money import money
 
 WIDE = 100
 """Columns from which on there is room for the worker and long sparklines."""

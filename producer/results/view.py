@@ -8,7 +8,7 @@ from producer.results.cost import Cost
 from producer.results.endings import bad_endings
 from producer.results.fleet_view import FleetView, why_idle
 from producer.results.progress import ALIVE, JobProgress, SweepProgress
-from producer.results.words import number, plural
+from producer.words import number, plural
 
 Tone = Literal["good", "bad", "plain"]
 

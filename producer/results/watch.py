@@ -14,8 +14,8 @@ from producer.results.fleet_view import FleetReader, SetReader
 from producer.results.progress import ProgressReader, SweepProgress
 from producer.results.screen import Size, screen
 from producer.results.view import Happening, View, since
-from producer.results.words import duration, plural, short
 from producer.session import Session
+from producer.words import duration, plural, short
 from worker.contract.errors import StorageUnavailable
 from worker.contract.runtime import Event, Runtime
 

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from producer.results.parts import ResultDamaged, read_outcome, read_part, side_by_side, write_whole
 from producer.results.progress import JobProgress, SweepProgress
-from producer.results.words import label_keys, set_label
+from producer.words import label_keys, set_label
 from worker.contract.job import Hyperparameters, Job
 from worker.contract.records import BlobStore
 from worker.contract.result import Result

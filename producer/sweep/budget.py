@@ -5,9 +5,9 @@
 
 from producer.results.bill import no_price
 from producer.results.cost import HOUR_S, price_of
-from producer.results.words import plural
 from producer.session import Session
 from producer.sweep.hold import find_hold, lift
+from producer.words import plural
 from worker.contract import names
 from worker.contract.budget import Budget, spent_seconds
 from worker.contract.plan import Plan

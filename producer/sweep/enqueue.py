@@ -12,12 +12,12 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from producer.results.words import plural
 from producer.session import Session
 from producer.sweep.budget import settle_budget
 from producer.sweep.parallel import Progress, silent
 from producer.sweep.plans import all_terminal, job_statuses, reopen, reopened, write_plan
 from producer.sweep.sending import SentRecords, due_jobs, send
+from producer.words import plural
 from worker.contract.base import canonical_json
 from worker.contract.control import Hold, read_hold
 from worker.contract.errors import ConditionFailed, InputError, StorageUnavailable

@@ -10,11 +10,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
-from producer.results.words import plural
 from producer.session import Session
 from producer.sweep.parallel import Progress, fan_out, silent
 from producer.sweep.plans import all_terminal, job_statuses, mark_complete, read_manifest, read_plan
 from producer.sweep.sending import SentRecords, due_jobs, forget_sent, send, withdraw, withdraw_jobs
+from producer.words import plural
 from worker.contract import names
 from worker.contract.control import Hold, parse_hold, write_hold
 from worker.contract.endings import ended_unclaimed

@@ -7,12 +7,12 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from producer.results.words import plural
 from producer.sweep.document import Document, KeyPath, Problem, shown
 from producer.sweep.environment import QUICK_EPISODES, CannotExamine, EnvironmentRefused, Examine, examine
 from producer.sweep.parameters import ALLOWED, KWARGS, ONE_MINUS_GAMMA, nested
 from producer.sweep.search import Value, draws, grid, grid_size
 from producer.sweep.sweep_file import MAX_SEED, RandomSearch, SweepFile, read_sweep_file
+from producer.words import plural
 from worker.contract.base import canonical_json
 from worker.contract.environments import PROVEN, ProbeVerdict
 from worker.contract.job import Configuration, EnvironmentSpec, Hyperparameters, Job, job_id

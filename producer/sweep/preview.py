@@ -7,8 +7,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from producer.results.words import duration, plural
 from producer.sweep.planning import Planned
+from producer.words import duration, plural
 from worker.contract.plan import Plan
 
 STEPS_PER_SECOND: Final = 100.0

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from producer.results.words import duration, plural
 from producer.target.permissions import OPERATIONS
 from producer.target.symptoms import Reading, SeenVm, SilentJob, Symptoms
+from producer.words import duration, plural
 from worker.contract import names
 from worker.contract.settings import Durations, Target
 

@@ -9,6 +9,7 @@ from worker.contract import names
 from worker.contract.base import Frozen
 from worker.contract.control import Hold
 from worker.contract.manifest import as_listed
+from worker.contract.money import money
 from worker.contract.records import BlobStore, Listed
 
 
@@ -26,12 +27,7 @@ class Budget(Frozen):
         if spent_s < self.slot_seconds:
             return None
         spent_usd = self.usd * spent_s / self.slot_seconds
-        return Hold(kind="budget", reason=f"{_money(spent_usd)} of {_money(self.usd)} are spent, at {self.price}")
-
-
-def _money(usd: float) -> str:
-    """Return cents, and of less than 10 cents their tenths: a tiny sweep costs no more."""
-    return f"{usd:.2f} $" if usd >= 0.0995 else f"{f'{usd:.3f}'.removesuffix('0')} $"
+        return Hold(kind="budget", reason=f"{money(spent_usd)} of {money(self.usd)} are spent, at {self.price}")
 
 
 def read_budget(blobs: BlobStore, sweep: str) -> Budget | None:

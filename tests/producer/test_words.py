@@ -4,10 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from producer.results.words import (
+from producer.words import (
     duration,
     label_keys,
-    money,
     number,
     plural,
     set_label,
@@ -60,23 +59,6 @@ def test_a_count_is_short(count: float, text: str) -> None:
 @given(st.floats(0, 5e11))
 def test_a_count_fits_its_column(count: float) -> None:
     assert len(short(count)) <= 5
-
-
-@pytest.mark.parametrize(
-    ("usd", "text"),
-    [
-        (0, "0.00 $"),
-        (0.0004, "<0.001 $"),
-        (0.0044, "0.004 $"),
-        (0.013, "0.013 $"),
-        (0.05, "0.05 $"),
-        (1.234, "1.23 $"),
-        (99.5, "99.50 $"),
-        (12345.6, "12,346 $"),
-    ],
-)
-def test_money_is_written_in_cents_until_they_do_not_matter(usd: float, text: str) -> None:
-    assert money(usd) == text
 
 
 @pytest.mark.parametrize(

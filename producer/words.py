@@ -32,15 +32,6 @@ def short(count: float) -> str:
     return f"{count / 1e12:.2g}T"
 
 
-def money(usd: float) -> str:
-    """Return an amount: cents below 100 $; below 10 cents their tenths, since a job may cost less than a cent."""
-    if 0 < usd < 0.0005:
-        return "<0.001 $"
-    if 0 < usd < 0.0995:
-        return f"{f'{usd:.3f}'.removesuffix('0')} $"
-    return f"{usd:,.2f} $" if usd < 100 else f"{usd:,.0f} $"
-
-
 def number(value: float | None, digits: int = 0) -> str:
     """Return a return or a score; a minus sign that a person can see, and nothing for nothing."""
     if value is None:
