@@ -3,7 +3,6 @@
 import json
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,7 +27,8 @@ from producer.results.watch import Watcher, open_watcher, watch
 from producer.results.zoo import export_zoo
 from producer.session import Session
 from producer.words import plural
-from worker.contract.errors import InputError
+from worker.contract.beside import beside
+from worker.contract.errors import InputError, StorageUnavailable
 
 OpenSession = Callable[[Path | None], Session]
 OpenSet = Callable[[Session], SetReader]
@@ -133,10 +133,9 @@ class Look:
         if sweep == other:
             raise InputError(f"{sweep} is named twice: name another sweep to compare it with.")
         session = self._open_session(target)
-        with ThreadPoolExecutor(1, "import") as beside:  # SciPy takes a second to import
-            loading = beside.submit(import_module, "producer.results.answers")
-            progress = [self._reader(session, name).read() for name in (sweep, other) if name]
-            answers = loading.result()
+        loading = beside("import", lambda: import_module("producer.results.answers"))  # SciPy takes a second
+        progress = [self._reader(session, name).read() for name in (sweep, other) if name]
+        answers = loading.result()
         if folder is not None:
             for one in progress:
                 say = typer.echo if not (as_json or as_csv or best) else _to_stderr
@@ -253,23 +252,34 @@ class Look:
         writer = TensorBoardExport(session.blobs, folder, time.time)
         stop = session.runtime.event()
         try:
-            while True:
-                progress = reader.read()
-                written = writer.update(progress, live=follow)
-                if written or not follow:
-                    typer.echo(f"Wrote {plural(written, 'curve')} to {folder}.")
-                if not follow or progress.finished or session.runtime.wait(stop, EVERY_S):
-                    return tuple(writer.problems)
+            while not _update(writer, reader, folder, follow=follow) and not session.runtime.wait(stop, EVERY_S):
+                pass
         except KeyboardInterrupt:
-            return tuple(writer.problems)
+            pass  # it was asked to end
         finally:
             writer.close()
+        return tuple(writer.problems)
 
     def _reader(self, session: Session, sweep: str) -> ProgressReader:
         return ProgressReader(session.blobs, sweep, session.durations.visibility_timeout_s)
 
     def _watcher(self, session: Session, sweep: str) -> Watcher:
         return open_watcher(session, sweep, self._open_set(session) if self._open_set else None)
+
+
+def _update(writer: TensorBoardExport, reader: ProgressReader, folder: Path, *, follow: bool) -> bool:
+    """Write what is new; return whether nothing more will come. Whoever follows waits a storage outage out."""
+    try:
+        progress = reader.read()
+        written = writer.update(progress, live=follow)
+    except StorageUnavailable as error:
+        if not follow:
+            raise
+        typer.echo(f"Storage does not answer: {error.detail}", err=True)
+        return False
+    if written or not follow:
+        typer.echo(f"Wrote {plural(written, 'curve')} to {folder}.")
+    return progress.finished or not follow
 
 
 def _report(problems: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ from azure.core.exceptions import ResourceNotFoundError
 
 from producer.fleet.look import Instance, ScaleSetState
 from worker.contract.arm import NO_RETRIES, delete_instances, fleet_errors
-from worker.contract.errors import FleetError, Throttled
+from worker.contract.errors import FleetError, Throttled, TranquilityError
 from worker.contract.runtime import Runtime
 from worker.contract.settings import Target
 
@@ -129,17 +129,26 @@ class Glances:
         self._runtime = runtime
         self._every_s = every_s
         self._looked_s = float("-inf")
-        self._state: ScaleSetState | None = None
+        self._seen: ScaleSetState | TranquilityError = FleetError("Nobody has looked at the scale set yet.")
 
     def read(self) -> ScaleSetState:
-        """Return the set as it was at most `every_s` ago, or longer while Azure asks for fewer requests."""
+        """Return the set as it was at most `every_s` ago, or longer while Azure asks for fewer requests.
+
+        Raises what the last look raised.
+        """
         now_s = self._runtime.monotonic()
-        if self._state is None or now_s - self._looked_s >= self._every_s:
+        if now_s - self._looked_s >= self._every_s:
             self._scale_set = self._scale_set or self._connect()
-            try:
-                self._state = self._scale_set.read()
-            except Throttled:
-                if self._state is None:
-                    raise
-            self._looked_s = now_s
-        return self._state
+            self._looked_s = now_s  # a look that fails is a request all the same
+            self._seen = self._look(self._scale_set)
+        if isinstance(self._seen, TranquilityError):
+            raise self._seen
+        return self._seen
+
+    def _look(self, scale_set: ScaleSet) -> ScaleSetState | TranquilityError:
+        try:
+            return scale_set.read()
+        except Throttled as error:
+            return self._seen if isinstance(self._seen, ScaleSetState) else error
+        except TranquilityError as error:
+            return error

@@ -15,7 +15,7 @@ from producer.results.leaderboard import Leaderboard
 from producer.results.parts import ResultDamaged
 from producer.words import number
 from producer.worker_process import WORKER, last_words, run_worker, worker_is_installed
-from worker.contract.errors import TranquilityError
+from worker.contract.errors import InputError, TranquilityError
 from worker.contract.records import BlobStore
 from worker.contract.result import POLICY
 
@@ -61,7 +61,7 @@ def film(blobs: BlobStore, sweep: str, board: Leaderboard, command: tuple[str, .
     run = representative(leader)
     try:
         policy = read_policy(blobs, sweep, run.job)
-    except ResultDamaged as error:
+    except (InputError, ResultDamaged) as error:
         raise NoFilm(str(error)) from error
     with tempfile.TemporaryDirectory() as scratch:
         model, video = Path(scratch) / POLICY, Path(scratch) / "leader.mp4"

@@ -3,11 +3,9 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from pydantic import ValidationError
-
 from producer.results.export import CurveRow, parse_curve
 from producer.results.leaderboard import Leaderboard, leaderboards
-from producer.results.parts import ResultDamaged, read_manifest, read_part, side_by_side
+from producer.results.parts import ResultDamaged, read_manifest, read_part, read_result, side_by_side
 from producer.results.progress import JobProgress, SweepProgress
 from producer.words import plural
 from worker.contract.manifest import Manifest
@@ -79,8 +77,5 @@ def _best_first(sweep: SweepProgress, boards: tuple[Leaderboard, ...]) -> list[J
 
 def _finished(blobs: BlobStore, manifest: Manifest) -> Details:
     job, outcome = manifest.job.id, manifest.outcome
-    try:
-        result = Result.model_validate_json(read_part(blobs, job, outcome.result))
-    except ValidationError as error:
-        raise ResultDamaged(f"Job {job}: its result.json cannot be read: {error.errors()[0]['msg']}.") from error
+    result = read_result(blobs, job, outcome)
     return Details(manifest, result, parse_curve(read_part(blobs, job, outcome.curve)))

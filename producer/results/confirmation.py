@@ -20,6 +20,8 @@ class Confirmation:
     """The best first; of sets with a finished fresh run. The entrants' runs are the fresh ones."""
     planned: int
     still_open: int
+    without: tuple[Entrant, ...] = ()
+    """Sets of whose fresh runs none has finished: failed on every seed, they are not beaten but untried."""
 
     @property
     def finished(self) -> int:
@@ -31,10 +33,15 @@ class Confirmation:
         """Return the set that fresh seeds tell from every other confirmed set; None before all runs have ended."""
         if self.still_open or len(self.standings) < FEWEST_SETS:
             return None
-        if any(len(standing.entrant.runs) < FEWEST_SEEDS for standing in self.standings):
+        if self._with_few:
             return None
         first, *others = self.standings
         return first.entrant if all(other.separated for other in others) else None
+
+    @property
+    def _with_few(self) -> tuple[Entrant, ...]:
+        few = (one.entrant for one in self.standings if len(one.entrant.runs) < FEWEST_SEEDS)
+        return (*self.without, *few)
 
     @cached_property
     def sentence(self) -> str:
@@ -44,9 +51,9 @@ class Confirmation:
             return f"Confirmation under way: {ended}. There is no winner before all have."
         if len(self.standings) < FEWEST_SETS:
             return "Fewer than two sets have finished runs on fresh seeds: there is no winner."
-        few = [one.entrant for one in self.standings if len(one.entrant.runs) < FEWEST_SEEDS]
-        if few:
-            have = f"{few[0].label} has {plural(len(few[0].runs), 'finished run')} on fresh seeds"
+        if self._with_few:
+            few = self._with_few[0]
+            have = f"{few.label} has {plural(len(few.runs), 'finished run')} on fresh seeds"
             return f"No winner: {have}, and it takes {FEWEST_SEEDS}."
         first, *others = self.standings
         score = score_words(first)
@@ -66,8 +73,8 @@ def confirmation(sets: Sequence[Entrant]) -> Confirmation | None:
     chosen = [(entrant, entrant.fresh) for entrant in sets if entrant.fresh is not None]
     if not chosen:
         return None
-    entered = [replace(entrant, runs=fresh.runs, planned=fresh.planned) for entrant, fresh in chosen if fresh.runs]
-    ranked = sorted(entered, key=lambda entrant: -entrant.mean)
+    tried = [replace(entrant, runs=fresh.runs, planned=fresh.planned) for entrant, fresh in chosen]
+    ranked = sorted((entrant for entrant in tried if entrant.runs), key=lambda entrant: -entrant.mean)
     scores = [entrant.scores for entrant in ranked]
     p_values = statistics.all_pairs(scores)
     shares = statistics.rank_one_shares(scores)
@@ -76,5 +83,8 @@ def confirmation(sets: Sequence[Entrant]) -> Confirmation | None:
         for place, entrant in enumerate(ranked)
     )
     return Confirmation(
-        standings, sum(fresh.planned for _, fresh in chosen), sum(fresh.still_open for _, fresh in chosen)
+        standings,
+        sum(fresh.planned for _, fresh in chosen),
+        sum(fresh.still_open for _, fresh in chosen),
+        tuple(entrant for entrant in tried if not entrant.runs),
     )

@@ -9,14 +9,21 @@ from pathlib import Path
 from typing import IO
 
 from producer.results.logs import LogReader
-from producer.results.parts import ResultDamaged, folders, read_outcome, read_part, side_by_side, write_whole
+from producer.results.parts import (
+    ResultDamaged,
+    folders,
+    read_outcome,
+    read_part,
+    read_result,
+    side_by_side,
+    write_whole,
+)
 from producer.results.progress import ALIVE, JobProgress, SweepProgress
 from producer.words import label_keys, set_label
 from worker.contract.errors import InputError
 from worker.contract.log import MEASURED
 from worker.contract.manifest import Outcome
 from worker.contract.records import BlobStore
-from worker.contract.result import Result
 
 FILE_VERSION = "brain.Event:2"
 MARK = ".tranquility."
@@ -149,7 +156,7 @@ class TensorBoardExport:
 
     def _times(self, job: JobProgress, outcome: Outcome) -> Callable[[int], float]:
         """Spread the run evenly over its time: a curve has steps and no clock, so that a resume leaves no trace."""
-        result = Result.model_validate_json(read_part(self.blobs, job.id, outcome.result))
+        result = read_result(self.blobs, job.id, outcome)
         started = datetime.fromisoformat(result.attempts[0].started).timestamp()
         pace = result.seconds / max(1, result.step)
         return lambda step: started + step * pace

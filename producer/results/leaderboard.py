@@ -101,19 +101,26 @@ def sentence(board: Leaderboard) -> str:
     """Return the one sentence about the leader: its score with every seed or an interval, and who is not behind it."""
     leader, others = board.leader, board.standings[1:]
     name = leader.entrant.label
-    runs = leader.entrant.scores
     if not others:
         return f"{name} is the only set with results: {score_words(leader)}."
     parts = [f"{name} leads with {score_words(leader)}"]
     tied = [other for other in others if not other.separated]
-    if len(runs) < 2 or all(other.p is None for other in others):
-        parts.append("one seed a set says nothing of the spread, so nothing is separated")
+    if all(other.p is None for other in others):
+        parts.append(f"{_untested(board)}, so nothing is separated")
     elif tied:
         parts.append(f"not separated from {plural(len(tied), 'other')}")
     else:
         parts.append("separated from every other set (exploratory: the leader was selected)")
     parts.append(_confirmed(board))
     return "; ".join(parts) + "."
+
+
+def _untested(board: Leaderboard) -> str:
+    """Return why no set could be compared with the leader."""
+    leader, *others = (len(standing.entrant.scores) for standing in board.standings)
+    if max(others) < 2:
+        return "one seed a set says nothing of the spread"
+    return "one seed of the leader says nothing of its spread" if leader < 2 else "no set has any spread between seeds"
 
 
 def _confirmed(board: Leaderboard) -> str:

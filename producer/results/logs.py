@@ -167,6 +167,8 @@ class LogPrinter:
     """Lines below it are left out."""
     _attempts: dict[int, Attempt] = field(default_factory=dict)
     _current: int = 0
+    _headed: int = 0
+    """The claim under whose heading the next line would stand: a line may come up after a later claim has begun."""
 
     def know(self, manifest: Manifest | None) -> None:
         """Take in what the manifest says of the claims by now."""
@@ -177,6 +179,9 @@ class LogPrinter:
         """Print a line, after whatever must stand before it."""
         self._advance(line.epoch)
         if line.level >= self.level:
+            if line.epoch != self._headed:
+                self.out(f"── attempt {line.epoch} {'again' if line.epoch == self._current else 'had also said'} ──")
+                self._headed = line.epoch
             self.out(readable(line))
 
     def finish(self) -> None:
@@ -190,7 +195,7 @@ class LogPrinter:
                 self._end()
                 known = self._attempts.get(later)
                 self.out(opening(known) if known else f"── attempt {later} ──")
-                self._current = later
+                self._current = self._headed = later
 
     def _end(self) -> None:
         attempt = self._attempts.get(self._current)

@@ -17,7 +17,7 @@ from worker.contract.base import sha256_hex
 from worker.contract.errors import InputError, TranquilityError
 from worker.contract.manifest import BlobRef, Manifest, Outcome
 from worker.contract.records import BlobStore
-from worker.contract.result import CURVE, EPISODES, MODEL, POLICY, RESULT
+from worker.contract.result import CURVE, EPISODES, MODEL, POLICY, RESULT, Result
 
 Part = Literal["result", "curve", "model", "policy", "episodes"]
 FILES: dict[Part, str] = {"result": RESULT, "curve": CURVE, "model": MODEL, "policy": POLICY, "episodes": EPISODES}
@@ -45,6 +45,14 @@ def read_manifest(blobs: BlobStore, sweep: str, job: str) -> Manifest:
         return Manifest.model_validate_json(found.body)
     except ValidationError as error:
         raise ResultDamaged(f"Job {job}: its manifest cannot be read: {error.errors()[0]['msg']}.") from error
+
+
+def read_result(blobs: BlobStore, job: str, outcome: Outcome) -> Result:
+    """Return a finished job's verified result.json. Raises ResultDamaged, StorageError."""
+    try:
+        return Result.model_validate_json(read_part(blobs, job, outcome.result))
+    except ValidationError as error:
+        raise ResultDamaged(f"Job {job}: its result.json cannot be read: {error.errors()[0]['msg']}.") from error
 
 
 def read_part(blobs: BlobStore, job: str, reference: BlobRef | None) -> bytes:

@@ -3,7 +3,6 @@
 import re
 from collections import Counter
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
@@ -12,6 +11,7 @@ from pydantic import ValidationError
 
 from producer.sweep.plans import there_is
 from worker.contract import names
+from worker.contract.beside import beside
 from worker.contract.control import Hold, read_hold
 from worker.contract.manifest import TERMINAL, as_listed
 from worker.contract.plan import Plan, PlannedJob
@@ -174,10 +174,10 @@ class ProgressReader:
 
     def read(self) -> SweepProgress:
         """Return the sweep as it is now. Raises InputError where there is no such sweep, and StorageError."""
-        with ThreadPoolExecutor(1, "manifests") as beside:  # of 10,000 jobs either takes a while
-            listing = beside.submit(lambda: tuple(self.blobs.list(names.SWEEPS, names.manifests(self.sweep))))
-            plan = there_is(self._plans.find(self.sweep), self.blobs, self.sweep).plan
-            seen = {blob.name.rpartition("/")[2]: blob for blob in listing.result()}
+        # Of 10,000 jobs either takes a while.
+        listing = beside("manifests", lambda: tuple(self.blobs.list(names.SWEEPS, names.manifests(self.sweep))))
+        plan = there_is(self._plans.find(self.sweep), self.blobs, self.sweep).plan
+        seen = {blob.name.rpartition("/")[2]: blob for blob in listing.result()}
         totals = [int(planned.differs.get("timesteps", plan.common.timesteps)) for planned in plan.sets]
         jobs = tuple(
             job_progress(planned, totals[planned.set], seen.get(planned.id), self.silent_after_s)

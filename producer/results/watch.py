@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -16,6 +15,7 @@ from producer.results.screen import Size, screen
 from producer.results.view import Happening, View, since
 from producer.session import Session
 from producer.words import duration, plural, short
+from worker.contract.beside import beside
 from worker.contract.errors import StorageUnavailable
 from worker.contract.runtime import Event, Runtime
 
@@ -37,10 +37,9 @@ class Watcher:
 
     def look(self, before: View | None = None) -> View:
         """Return the sweep as it is now, with what happened since `before`. Raises StorageError."""
-        with ThreadPoolExecutor(1, "fleet") as beside:  # a large sweep is waited for: most of it is the storage's time
-            reading = beside.submit(self.fleet.read)
-            sweep = self.sweep.read()
-            fleet = reading.result()
+        reading = beside("fleet", self.fleet.read)  # a large sweep takes a while, most of it the storage's
+        sweep = self.sweep.read()
+        fleet = reading.result()
         cost = cost_of(sweep.jobs, self.price, fleet) if self.price else None
         view = View(sweep, fleet, cost, self.max_instances)
         if before is None:

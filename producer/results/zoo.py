@@ -15,9 +15,8 @@ from typing import Any
 
 import numpy as np
 import yaml
-from pydantic import ValidationError
 
-from producer.results.parts import ResultDamaged, read_outcome, read_part, side_by_side, write_whole
+from producer.results.parts import ResultDamaged, read_outcome, read_part, read_result, side_by_side, write_whole
 from producer.results.progress import JobProgress, SweepProgress
 from producer.words import label_keys, set_label
 from worker.contract.job import Hyperparameters, Job
@@ -81,10 +80,7 @@ def experiment(blobs: BlobStore, job: Job) -> dict[str, bytes]:
     """Return the files of one experiment by their names. Raises ResultDamaged, StorageError."""
     outcome = read_outcome(blobs, job.sweep, job.id)
     model = read_part(blobs, job.id, outcome.model)
-    try:
-        result = Result.model_validate_json(read_part(blobs, job.id, outcome.result))
-    except ValidationError as error:
-        raise ResultDamaged(f"Job {job.id}: its result.json cannot be read: {error.errors()[0]['msg']}.") from error
+    result = read_result(blobs, job.id, outcome)
     name = environment_name(job)
     files = {
         f"{name}.zip": model,

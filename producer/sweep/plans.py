@@ -64,14 +64,21 @@ def write_plan(session: Session, plan: Plan, before: StoredPlan | None) -> Store
 
 
 def job_statuses(session: Session, sweep: str) -> Mapping[str, JobStatus]:
-    """Return what is known of every job that was ever claimed, by one LIST for 5,000 jobs."""
+    """Return what is known of every job that was ever claimed, by one LIST for 5,000 jobs.
+
+    Raises InputError where a manifest is listed with what this release cannot read.
+    """
     prefix = names.manifests(sweep)
     return {blob.name.removeprefix(prefix): _status(blob) for blob in session.blobs.list(names.SWEEPS, prefix)}
 
 
 def _status(blob: Listed) -> JobStatus:
-    listed = as_listed(blob.metadata)
-    return JobStatus(listed["status"], int(listed.get("epoch", "0")), blob.age_s, listed.get("worker", ""))
+    try:
+        listed = as_listed(blob.metadata)
+        return JobStatus(listed["status"], int(listed.get("epoch", "0")), blob.age_s, listed.get("worker", ""))
+    except ValueError as error:
+        message = f"{blob.name} is listed with metadata that this release cannot read ({error}): take a newer one."
+        raise InputError(message) from error
 
 
 @dataclass(frozen=True)

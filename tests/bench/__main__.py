@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tests.bench import checkpoints, learning, speed
+from tests.bench import answers, checkpoints, learning, speed
 from tests.bench.page import write_page
 from tests.bench.turns import Tell
 
@@ -17,6 +17,7 @@ PARTS: Mapping[str, Callable[[speed.Effort, Tell], None]] = {
     "machine": speed.machine,
     "checkpoints": lambda _effort, tell: checkpoints.checkpoints(tell),
     "late": speed.late,
+    "answers": lambda _effort, tell: answers.answers(tell),
 }
 
 

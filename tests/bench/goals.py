@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 Kept = Mapping[str, Any]
@@ -23,6 +24,11 @@ class Goal:
     def met(self, reached: float) -> bool:
         """Return whether a figure keeps the limit."""
         return reached <= self.limit if self.at_most else reached >= self.limit
+
+
+def answer(command: str, found: Mapping[str, Any]) -> float:
+    """Return how long a command took."""
+    return float(found["commands"][command]["seconds"].median)
 
 
 GOALS = (
@@ -58,6 +64,18 @@ GOALS = (
         "checkpoints",
         3.0,
         lambda found: found["sizes"]["1000000"]["restore_s"],
+        at_most=True,
+    ),
+    *(
+        Goal(f"{name} of 10,000 jobs, s", "answers", 3.0, partial(answer, name), at_most=True)
+        for name in ("status", "results", "watch")
+    ),
+    Goal(
+        "report of 200 jobs, s",
+        "answers",
+        30.0,
+        lambda found: float(found["report"]["seconds"].median),
+        "{:.1f}",
         at_most=True,
     ),
 )

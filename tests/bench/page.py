@@ -178,11 +178,32 @@ def _difference(runs: Runs) -> str:
     )
 
 
+def _answers(found: dict[str, Any] | None) -> str:
+    title = "## Waiting for an answer"
+    if found is None:
+        return _section(title, _missing("answers"))
+    commands = {**found["commands"], f"report of {found['reported']} jobs, without a film": found["report"]}
+    asked = found["requests"]
+    return _section(
+        title,
+        f"""From the call of a command in a terminal to its whole answer (watch: to its first lines), Python's start and
+        imports included, about a sweep of {found["jobs"]:,} jobs whose manifests lie in a local Azurite. A look of
+        status or watch is {asked["first look of status and watch"]} requests to storage, every later one of watch
+        {asked["every later look of watch"]}. Azurite has one thread, and is busy for about half of the time.
+        {_machine(found)}""",
+        _table(
+            ("command", "s", "of which computing"),
+            [(name, f"{row['seconds']:.2f}", f"{row['computing']:.2f}") for name, row in commands.items()],
+        ),
+    )
+
+
 SECTIONS = {
     "per_core": _per_core,
     "late": _late,
     "machine": _whole_machine,
     "checkpoints": _checkpoints,
+    "answers": _answers,
     "learning": _learning,
 }
 

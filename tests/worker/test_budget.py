@@ -15,7 +15,7 @@ from tests.fakes.storage import MemoryBlobs
 from tests.fakes.trainer import TinyRun, straight_digest, tiny_trainers
 from worker.budget import watch_budget
 from worker.contract import names
-from worker.contract.budget import Budget
+from worker.contract.budget import Budget, spent_seconds
 from worker.contract.control import Hold, read_hold, write_hold
 from worker.contract.errors import StorageUnavailable
 from worker.contract.job import Job
@@ -208,3 +208,9 @@ def test_looks_are_apart_for_each_sweep() -> None:
     assert not looks.is_due("a", 299.0, 300)
     assert looks.is_due("b", 299.0, 300)
     assert looks.is_due("a", 300.0, 300)
+
+
+def test_a_listing_that_this_release_cannot_read_counts_nothing() -> None:
+    known = Listed("s/manifests/a", "1", 2, 0.0, {"status": "done", "summary": '{"seconds":"7.5"}'})
+    newer = Listed("s/manifests/b", "1", 2, 0.0, {"status": "done", "summary": "[]"})
+    assert spent_seconds([known, newer]) == 7.5

@@ -6,17 +6,18 @@ authentication, retries and time-outs as everywhere, and only the answer is read
 """
 
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from urllib.parse import quote, unquote, urlencode
 from xml.etree import ElementTree as ET
 
 from azure.core.exceptions import HttpResponseError
 from azure.core.rest import HttpRequest
 from azure.storage.blob import BlobServiceClient
+
+from worker.contract.beside import beside
 
 PAGE = 5_000
 """Blobs in an answer: the most that the service gives."""
@@ -48,11 +49,10 @@ class Page:
 def pages(service: BlobServiceClient, container: str, prefix: str) -> Iterator[Page]:
     """Yield the pages of a listing, the next one being asked for while this one is read. Raises AzureError."""
     page = _page(service, container, prefix, "")
-    with ThreadPoolExecutor(1, "listing") as ahead:  # which starts no thread where one page is all
-        while page.next_marker:
-            coming = ahead.submit(_page, service, container, prefix, page.next_marker)
-            yield page
-            page = coming.result()
+    while page.next_marker:
+        coming = beside("listing", partial(_page, service, container, prefix, page.next_marker))
+        yield page
+        page = coming.result()
     yield page
 
 

@@ -222,10 +222,13 @@ def as_listed(metadata: Mapping[str, str]) -> Mapping[str, Any]:
 
     What is empty is left out, and everything is where the blob is no manifest of ours.
     """
-    said = json.loads(metadata.get("summary", "{}"))
+    try:
+        said = json.loads(metadata.get("summary", "{}"))
+    except RecursionError as error:
+        raise ValueError("summary nests too deep") from error
     if not isinstance(said, dict) or not all(isinstance(said[key], str) for key in said.keys() - {"score"}):
         raise ValueError(f"summary {metadata['summary']!r}")
-    return {"status": metadata.get("status", ""), **said}
+    return said | {"status": metadata.get("status", "")}
 
 
 def _ascii(text: str) -> str:

@@ -27,6 +27,7 @@ def test_a_throttled_glance_shows_what_was_known_and_other_errors_show_themselve
     inner.read_faults.append(Throttled("429", 30.0))
     with pytest.raises(Throttled):
         glances.read()
+    runtime.advance(10)
     known = glances.read()
     runtime.advance(10)
     inner.read_faults.append(Throttled("429", 30.0))
@@ -35,3 +36,15 @@ def test_a_throttled_glance_shows_what_was_known_and_other_errors_show_themselve
     inner.read_faults.append(FleetDenied("no role"))
     with pytest.raises(FleetDenied):
         glances.read()
+
+
+def test_a_look_that_failed_is_not_repeated_before_its_time() -> None:
+    runtime = VirtualRuntime()
+    inner = MemoryScaleSet(runtime.monotonic)
+    glances = Glances(lambda: inner, runtime, every_s=10.0)
+    inner.read_faults.append(FleetDenied("no role"))
+    for _ in range(3):
+        with pytest.raises(FleetDenied):
+            glances.read()
+    runtime.advance(10)
+    assert glances.read().capacity == 0

@@ -114,6 +114,12 @@ def test_too_few_finished_runs_make_no_winner() -> None:
     assert said(found) == "No winner: tau=0.02 has 4 finished runs on fresh seeds, and it takes 5."
 
 
+def test_a_set_that_failed_on_every_fresh_seed_is_not_beaten_but_untried() -> None:
+    found = board({**CLEAR, 2: (NO_RESULT,) * 5})
+    assert said(found) == "No winner: tau=0.03 has 0 finished runs on fresh seeds, and it takes 5."
+    assert found.sentence.endswith("no winner on fresh seeds.")
+
+
 def test_one_set_alone_beats_nobody() -> None:
     assert said(board({0: CLEAR[0]})).startswith("Fewer than two sets")
 

@@ -76,6 +76,17 @@ def test_one_seed_a_set_separates_nothing_and_says_so() -> None:
     assert separation(found).startswith("With one seed a set, nobody can say")
 
 
+@pytest.mark.parametrize(
+    ("scores", "why"),
+    [
+        ({0.01: (250.0,) * 3, 0.02: (240.0,) * 3}, "no set has any spread between seeds"),
+        ({0.01: (250.0,), 0.02: (240.0, 230.0, 220.0)}, "one seed of the leader says nothing of its spread"),
+    ],
+)
+def test_why_nothing_is_separated_is_said_as_it_is(scores: dict[float, tuple[float, ...]], why: str) -> None:
+    assert f"; {why}, so nothing is separated; " in board(scores).sentence
+
+
 def test_a_single_set_leads_nobody() -> None:
     assert board({0.01: (200, 210)}).sentence == "tau=0.01 is the only set with results: 205 (200, 210; 2 seeds)."
 

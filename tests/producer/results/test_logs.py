@@ -82,6 +82,17 @@ def test_a_claim_that_the_manifest_no_longer_lists_is_printed_all_the_same(stora
     assert printed(storage)[-2:] == ["── attempt 7 ──", "2026-11-22 10:00:01 info    late"]
 
 
+def test_a_line_that_comes_late_is_not_taken_for_one_of_the_later_attempt(storage: Storage) -> None:
+    lines: list[str] = []
+    printer = LogPrinter(lines.append)
+    for epoch in (1, 2, 1, 2):
+        printer.show(LogLine(epoch, str(epoch), {}))
+    assert lines == [
+        *("── attempt 1 ──", "1", "── attempt 2 ──", "2"),
+        *("── attempt 1 had also said ──", "1", "── attempt 2 again ──", "2"),
+    ]
+
+
 def test_a_line_that_is_not_json_is_printed_as_it_is() -> None:
     line = LogLine(1, "Segmentation fault", {})
     assert readable(line) == "Segmentation fault"

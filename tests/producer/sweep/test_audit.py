@@ -155,14 +155,20 @@ def newer_manifest(storage: Storage) -> None:
     )
 
 
+def newer_listing(storage: Storage) -> None:
+    """Leave a manifest whose listing only a newer release can read."""
+    storage.blobs.put(names.SWEEPS, names.manifest("odd", JOBS[0]), b"{}", metadata={"status": "x", "summary": "[]"})
+
+
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
+        (newer_listing, f"odd/manifests/{JOBS[0]} is listed with metadata that this release cannot read"),
         (lambda storage: hide(storage, names.plan("odd")), "The plan of odd cannot be read by this release"),
         (lambda storage: hide(storage, names.hold("odd")), "The hold of odd cannot be read by this release. Take a"),
         (newer_manifest, f"The manifest of odd/{JOBS[0]} cannot be read by this release"),
     ],
-    ids=["plan", "hold", "manifest"],
+    ids=["listing", "plan", "hold", "manifest"],
 )
 def test_a_sweep_that_cannot_be_read_is_passed_over_and_named_and_the_others_are_audited(
     spoil: Callable[[Storage], None], words: str

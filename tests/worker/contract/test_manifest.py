@@ -87,6 +87,16 @@ def test_a_listing_shows_status_steps_and_epoch() -> None:
     }
 
 
+def test_a_listing_believes_no_other_status_than_the_one_that_people_see() -> None:
+    assert as_listed({"status": "done", "summary": '{"status":"failed"}'})["status"] == "done"
+
+
+@pytest.mark.parametrize("summary", ["", "[]", "{", "[" * 7_000, '{"step": 3}'])
+def test_a_summary_that_is_none_is_refused(summary: str) -> None:
+    with pytest.raises(ValueError, match=r"summary|Expecting"):
+        as_listed({"status": "done", "summary": summary})
+
+
 @pytest.mark.parametrize(
     "more",
     [{"nonce": "xyz"}, {"epoch": -1}, {"step": -1}, {"status": "lost"}, {"extra": 1}, {"latest_return": float("nan")}],

@@ -1,14 +1,12 @@
 """How long a person waits for an answer about a sweep of 10,000 jobs: real storage, real manifests, real commands.
 
-`python -m tests.proof.ten_thousand` starts Azurite, writes the plan and the manifests as workers write them, calls
-status, results and watch as a person does, in a process of their own, and prints figures as JSON. Times are wall-clock
-from the call to the whole answer (watch: to its first lines), interpreter start included.
+Azurite is started, the plan and the manifests are written as workers write them, and status, results and watch are
+called as a person does, in a process of their own; then the report of a smaller sweep. Times are wall-clock from the
+call to the whole answer (watch: to its first lines), interpreter start included.
 """
 
-import json
 import os
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -27,7 +25,10 @@ from producer.results.watch import open_watcher
 from producer.session import Session
 from producer.sweep.planning import plan_file
 from producer.sweep.plans import write_plan
+from tests.bench.figures import Spread, keep
+from tests.bench.turns import Tell
 from tests.fakes.plans import jobs_of
+from tests.fakes.reported import lunar_plan, store_sweep
 from tests.fakes.sweeps import attempt, episodes, running
 from worker.contract import azure, names
 from worker.contract.base import sha256_hex
@@ -48,6 +49,9 @@ space: zoo
 baseline: {{learning_rate: 7.3e-4, tau: 0.01}}
 """
 SEEDS = 5
+LARGE, REPORTED = 10_000, 200
+"""Jobs."""
+TIMES = 5
 COMMAND = (sys.executable, "-P", "-m", "producer")
 COMMANDS: dict[str, tuple[str, ...]] = {
     "status": ("status", "large"),
@@ -127,9 +131,7 @@ def requests(session: Session) -> dict[str, int]:
     )
     glances = Glances(lambda: AzureScaleSet(session.compute, session.target), session.runtime, session.durations.tick_s)
     watcher = open_watcher(counted, "large", glances)
-    started = time.perf_counter()
     view = watcher.look()
-    print(f"first look: {time.perf_counter() - started:.2f} s, {count} requests", file=sys.stderr)
     found = {"first look of status and watch": count}
     count = 0
     watcher.look(view)
@@ -139,28 +141,37 @@ def requests(session: Session) -> dict[str, int]:
     return found | {"results": count}
 
 
-def measure(jobs: int, times: int) -> dict[str, object]:
-    """Return figures: seconds of each command (median of `times`, lowest, highest, processor), and requests."""
+def spread(arguments: Sequence[str], tell: Tell) -> dict[str, Spread]:
+    """Call a command several times; return the seconds."""
+    seconds, computed = zip(*(timed(arguments) for _ in range(TIMES)), strict=True)
+    found = {"seconds": Spread.of(seconds), "computing": Spread.of(computed)}
+    tell(f"{' '.join(arguments)}: {found['seconds']:.2f} s")
+    return found
+
+
+def reported(session: Session, tell: Tell) -> dict[str, Spread]:
+    """Store a finished sweep of 200 jobs, and take the time of its report."""
+    made = store_sweep(lunar_plan(REPORTED // SEEDS, SEEDS, "reported"))
+    for listed in made.blobs.list(names.SWEEPS, ""):
+        stored = made.blobs.get(names.SWEEPS, listed.name)
+        assert stored is not None
+        session.blobs.put(names.SWEEPS, listed.name, stored.body, metadata=stored.metadata)
+    return spread(("report", "reported", "--no-video", "--out", "reported.html"), tell)
+
+
+def answers(tell: Tell) -> None:
+    """Measure, and keep the figures."""
     with tempfile.TemporaryDirectory() as folder, chdir(folder):
-        Path("large.yaml").write_text(SWEEP.format(sets=jobs // SEEDS - 1))
+        Path("large.yaml").write_text(SWEEP.format(sets=LARGE // SEEDS - 1))
         plan = plan_file(Path("large.yaml")).plan
         with local_fleet(LocalOptions(instances=1), lambda _line: None) as (_, session):
-            started = time.perf_counter()
+            tell(f"storing {len(plan.jobs):,} manifests")
             store(session, plan)
-            print(f"stored in {time.perf_counter() - started:.1f} s", file=sys.stderr)
-            found: dict[str, object] = {"jobs": len(plan.jobs), "plan_bytes": len(plan.canonical())}
-            found["requests"] = requests(session)
-            for name, arguments in COMMANDS.items():
-                seconds, computed = zip(*(timed(arguments) for _ in range(times)), strict=True)
-                print(f"{name}: {seconds} s, of which computing {computed} s", file=sys.stderr)
-                found[name] = {
-                    "seconds": round(statistics.median(seconds), 2),
-                    "lowest": round(min(seconds), 2),
-                    "highest": round(max(seconds), 2),
-                    "of which computing": round(statistics.median(computed), 2),
-                }
-            return found
-
-
-if __name__ == "__main__":
-    print(json.dumps(measure(int(sys.argv[1]) if len(sys.argv) > 1 else 10_000, 5), indent=2))
+            found = {
+                "jobs": len(plan.jobs),
+                "requests": requests(session),
+                "commands": {name: spread(arguments, tell) for name, arguments in COMMANDS.items()},
+                "reported": REPORTED,
+                "report": reported(session, tell),
+            }
+    keep("answers", found)
