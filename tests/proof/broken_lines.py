@@ -145,7 +145,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "worker/committer.py",
         "            self._store.collect(decisions.garbage(before, after))",
         "            self._store.collect_all()",
-        ("tests/worker/test_loop.py",),
+        ("tests/worker/test_committer.py",),
     ),
     Mutant(
         "only one generation is kept",

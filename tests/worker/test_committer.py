@@ -117,6 +117,16 @@ def test_commits_keep_two_generations_and_collect_what_they_drop() -> None:
         assert bench.names() == generations[0].blob_names() | generations[1].blob_names()
 
 
+def test_a_commit_collects_nothing_but_what_the_manifest_has_named() -> None:
+    with committing() as bench:
+        later = f"{names.checkpoint(bench.job.sweep, bench.job.id)}state-000000040-{'f' * 16}-0"
+        bench.memory.put(names.CHECKPOINTS, later, b"what a later claim uploads, and will name next")
+        for step in (10, 20, 30):
+            bench.commit_at(step)
+            assert bench.settled()
+        assert later in bench.names()
+
+
 def test_a_failure_keeps_the_old_base_and_is_tried_again_soon() -> None:
     with committing() as bench:
         bench.commit_at(10)

@@ -3,11 +3,15 @@
 import threading
 
 import pytest
+from azure.core.credentials import TokenCredential
 
 from tests.worker.contract.conftest import Stores
+from worker.contract import names
+from worker.contract.azure import queue_service
 from worker.contract.errors import MessageGone, StorageUnavailable
-from worker.contract.queue import Message, MessageQueue
+from worker.contract.queue import AzureQueue, Message, MessageQueue
 from worker.contract.runtime import RealRuntime
+from worker.contract.settings import Target
 
 LONG_S = 600
 
@@ -31,6 +35,15 @@ def test_a_message_comes_as_it_was_sent(stores: Stores, text: str) -> None:
     stores.queue.send(text)
     message = received(stores.queue)
     assert (message.text, message.dequeue_count) == (text, 1)
+
+
+def test_a_message_never_expires(storage: Target, credential: TokenCredential) -> None:
+    with queue_service(storage, credential) as queues:
+        client = queues.get_queue_client(names.JOBS_QUEUE)
+        AzureQueue(client).send("text")
+        (message,) = client.peek_messages()
+    assert message.expires_on is not None
+    assert message.expires_on.year == 9999  # the service's own limit is 7 days
 
 
 @pytest.mark.parametrize("text", ["x" * 65_536, "é" * 32_768])
