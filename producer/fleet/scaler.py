@@ -279,9 +279,10 @@ def may_still_shrink(look: Look | None, durations: Durations) -> bool:
     """Return whether a VM that has just left the list may still be part of the capacity.
 
     It flagged itself, deleted itself and is gone, and the capacity is more than what is listed: either it is yet to be
-    lowered, or new instances are yet to be listed. The next look tells.
+    lowered, or new instances are yet to be listed. The next look tells. One that is on its way out need not be part of
+    the capacity any more, though it is listed.
     """
-    if look is None or look.state.capacity <= len(look.state.instances):
+    if look is None or look.state.capacity <= sum(not instance.deleting for instance in look.state.instances):
         return False
     flags = {**look.drain, **look.retire}
     return any(age_s < durations.dead_after_s and not look.listed(vm) for vm, age_s in flags.items())

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from producer.results.cost import Price, cost_of
 from producer.results.progress import ProgressReader, SweepProgress
-from producer.sweep.plans import sweeps
+from producer.sweep.plans import is_marked_complete, sweeps
 from producer.words import duration, short
 from worker.contract import names
 from worker.contract.errors import InputError
@@ -37,8 +37,7 @@ def known_sweeps(blobs: BlobStore) -> tuple[Known, ...]:
 
     def look(name: str) -> Known | None:
         plan = next((blob for blob in blobs.list(names.SWEEPS, names.plan(name))), None)
-        complete = next(iter(blobs.list(names.SWEEPS, names.complete(name))), None)
-        return Known(name, plan.age_s, complete is not None) if plan else None
+        return Known(name, plan.age_s, is_marked_complete(blobs, name)) if plan else None
 
     found = [known for known in _side_by_side(look, sweeps(blobs)) if known]
     return tuple(sorted(found, key=lambda known: known.age_s))

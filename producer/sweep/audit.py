@@ -75,7 +75,7 @@ def _look(session: Session, sweep: str) -> _Looked | None:
 
     Raises InputError where this release cannot read the sweep, and StorageError.
     """
-    if is_marked_complete(session, sweep):
+    if is_marked_complete(session.blobs, sweep):
         return None
     stored = find_plan(session.blobs, sweep)
     if stored is None or stored.plan.deleted:

@@ -110,18 +110,22 @@ def mark_complete(session: Session, plan: Plan) -> bool:
     """Mark a sweep whose jobs have all ended, so that no audit looks at it again; return whether the mark stands.
 
     A retry or an update may come between the look and the mark: whoever lets jobs begin says so first and takes the
-    mark away, and all is checked once more after it was set.
+    mark away, and all is checked once more after it was set. Were both of them killed, the mark and what the retry said
+    would lie side by side: such a mark is not believed.
     """
     sweep = plan.sweep
-    if _is_reopened(session, sweep):
+    said = _reopened_by(session, sweep)
+    if said is None:
         return False
     session.blobs.put(names.SWEEPS, names.complete(sweep), canonical_json({"jobs": len(plan.jobs)}))
-    reopened = _is_reopened(session, sweep)
+    reopened = _reopened_by(session, sweep) is None
     stored = find_plan(session.blobs, sweep)
-    if not reopened and stored is not None and all_terminal(stored.plan, job_statuses(session, sweep)):
-        return True
-    unmark_complete(session, sweep)
-    return False
+    if reopened or stored is None or not all_terminal(stored.plan, job_statuses(session, sweep)):
+        unmark_complete(session, sweep)
+        return False
+    for killed in said:
+        session.blobs.delete(names.SWEEPS, killed)
+    return True
 
 
 def reopen(session: Session, sweep: str) -> str:
@@ -142,10 +146,14 @@ def reopened(session: Session, name: str) -> None:
         session.blobs.delete(names.SWEEPS, name)
 
 
-def _is_reopened(session: Session, sweep: str) -> bool:
-    """Return whether a command may be about to let jobs begin; one that said so a day ago was killed."""
-    found = session.blobs.list(names.SWEEPS, names.reopened(sweep, ""))
-    return any(blob.age_s < session.durations.flag_lifetime_s for blob in found)
+def _reopened_by(session: Session, sweep: str) -> tuple[str, ...] | None:
+    """Return None where a command may be about to let jobs begin, else what killed ones have said, by blob name.
+
+    One that said so a day ago was killed.
+    """
+    found = tuple(session.blobs.list(names.SWEEPS, names.reopened(sweep, "")))
+    alive = any(blob.age_s < session.durations.flag_lifetime_s for blob in found)
+    return None if alive else tuple(blob.name for blob in found)
 
 
 def unmark_complete(session: Session, sweep: str) -> None:
@@ -153,6 +161,7 @@ def unmark_complete(session: Session, sweep: str) -> None:
     session.blobs.delete(names.SWEEPS, names.complete(sweep))
 
 
-def is_marked_complete(session: Session, sweep: str) -> bool:
-    """Return whether every job of a sweep has ended, as somebody found."""
-    return session.blobs.get(names.SWEEPS, names.complete(sweep)) is not None
+def is_marked_complete(blobs: BlobStore, sweep: str) -> bool:
+    """Return whether every job of a sweep has ended, as somebody found, and nobody has said since that jobs begin."""
+    found = blobs.list(names.SWEEPS, names.complete(sweep))
+    return [blob.name for blob in found] == [names.complete(sweep)]

@@ -104,7 +104,7 @@ def _control(session: Session) -> SeenControl:
 def open_sweeps(session: Session) -> Iterator[SeenSweep]:
     """Yield every sweep that may run and has not ended."""
     for sweep in sweeps(session.blobs):
-        if is_marked_complete(session, sweep):
+        if is_marked_complete(session.blobs, sweep):
             continue
         stored = find_plan(session.blobs, sweep)
         if stored is None or stored.plan.deleted:

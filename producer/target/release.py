@@ -205,7 +205,7 @@ def _check_checkpoints(session: Session, release: Release, *, force: bool) -> No
     older: list[str] = []
     newer: list[str] = []
     for sweep in sweeps(session.blobs):
-        if is_marked_complete(session, sweep):
+        if is_marked_complete(session.blobs, sweep):
             continue
         begun = [job for job, status in job_statuses(session, sweep).items() if not status.terminal]
 

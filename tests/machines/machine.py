@@ -171,7 +171,12 @@ class Machines:
 
     def attempts(self, job: Job, count: int) -> None:
         """Wait until so many claims of a job were made."""
-        self.until(f"{count} claims of {job.sweep}", lambda: self.manifest(job).attempt_count >= count)
+
+        def claimed() -> bool:
+            manifest = self.account.manifest(job)
+            return manifest is not None and manifest.attempt_count >= count
+
+        self.until(f"{count} claims of {job.sweep}", claimed)
 
     def done(self, job: Job) -> str:
         """Wait until the job is done; return its digest."""

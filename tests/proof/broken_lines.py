@@ -306,6 +306,20 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         ("tests/producer/fleet/test_scaler.py", "tests/producer/sweep/test_audit.py"),
     ),
     Mutant(
+        "a mark is believed whatever a killed command has said",
+        "producer/sweep/plans.py",
+        "    return [blob.name for blob in found] == [names.complete(sweep)]",
+        "    return names.complete(sweep) in [blob.name for blob in found]",
+        ("tests/producer/sweep/test_audit.py",),
+    ),
+    Mutant(
+        "an instance on its way out counts as part of the capacity",
+        "producer/fleet/scaler.py",
+        "sum(not instance.deleting for instance in look.state.instances)",
+        "len(look.state.instances)",
+        ("tests/producer/fleet/test_scaler.py",),
+    ),
+    Mutant(
         "an old look is acted by",
         "producer/fleet/scaler.py",
         "        if self.session.runtime.monotonic() - look.read_s > self.session.durations.read_to_write_s:",

@@ -55,8 +55,11 @@ def complete(sweep: str) -> str:
 
 
 def reopened(sweep: str, command: str) -> str:
-    """Return the name of the blob by which a command says that it is about to let jobs begin, in `sweeps`."""
-    return f"{sweep}/reopened/{command}"
+    """Return the name of the blob by which a command says that it is about to let jobs begin, in `sweeps`.
+
+    It is listed with the mark: beside it no mark is believed.
+    """
+    return f"{complete(sweep)}-reopened/{command}"
 
 
 def report(sweep: str) -> str:

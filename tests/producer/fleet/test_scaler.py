@@ -5,14 +5,15 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from producer.fleet.look import ScaleSetState
+from producer.fleet.look import Instance, ScaleSetState
 from producer.fleet.memory import Memory
-from producer.fleet.scaler import Scaler, TickReport
+from producer.fleet.scaler import Scaler, TickReport, may_still_shrink
 from producer.session import Session
 from producer.sweep.audit import AuditReport
 from tests.fakes.clock import VirtualRuntime
 from tests.fakes.scale_set import MemoryScaleSet
 from tests.fakes.storage import MemoryBlobs, MemoryQueue
+from tests.producer.fleet.looks import DURATIONS, look
 from worker.contract.control import Control, Flag, FleetHold, SlotReport
 from worker.contract.errors import (
     CapacityRefused,
@@ -393,6 +394,23 @@ def test_an_enqueue_is_not_deceived_by_a_vm_that_has_just_gone(world: World, *, 
     assert report.enough
     world.runtime.advance(120)
     assert world.set.capacity >= 1
+
+
+@pytest.mark.parametrize(
+    ("capacity", "others", "shrinks"),
+    [
+        (1, (), True),
+        (1, (Instance("other"),), False),
+        (1, (Instance("other", "Deleting"),), True),  # which Azure need not count any more
+        (2, (Instance("other"), Instance("third", "Deleting")), True),
+        (0, (Instance("other", "Deleting"),), False),
+    ],
+)
+def test_a_capacity_above_the_vms_that_stay_may_still_shrink_when_one_has_just_gone(
+    capacity: int, others: tuple[Instance, ...], *, shrinks: bool
+) -> None:
+    seen = look(*others, capacity=capacity, retire={"gone": 5.0})
+    assert may_still_shrink(seen, DURATIONS) is shrinks
 
 
 def test_without_a_wake_an_enqueue_outlasts_what_others_read_before_it(world: World) -> None:

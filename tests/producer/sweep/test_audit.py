@@ -195,9 +195,29 @@ COMMANDS: dict[str, Callable[[Session], object]] = {
 def test_no_sweep_with_an_open_job_is_ever_marked_complete(other: str, at: int, after: bool) -> None:
     storage = finished()
     audit(storage.session("ada", Gate(at, after, partial(COMMANDS[other], storage.session()))))
-    assert not is_marked_complete(storage.session(), "s")
+    assert not is_marked_complete(storage.blobs, "s")
     lose_all_messages(storage)
     assert audit(storage.session()).resent == 1
+
+
+@pytest.mark.parametrize(("at", "after"), every_moment(finished, COMMANDS["retry"]))
+def test_a_mark_is_not_believed_beside_what_a_killed_retry_has_said(at: int, after: bool) -> None:
+    storage = finished()
+    with pytest.raises(Killed):
+        COMMANDS["retry"](storage.session("ada", Gate(at, after, kill)))
+    storage.blobs.put(names.SWEEPS, names.complete("s"), b"{}")  # an audit had looked before, and was killed then, too
+    audit(storage.session())
+    open_jobs = {job for job, status in storage.statuses("s").items() if status == "planned"}
+    assert storage.queued_ids() == open_jobs
+
+
+def test_what_a_killed_retry_has_said_goes_when_the_sweep_has_ended_all_the_same() -> None:
+    storage = finished()
+    storage.blobs.put(names.SWEEPS, names.reopened("s", "killed"), b"")
+    assert audit(storage.session()).complete == ()
+    storage.now_s += Durations().flag_lifetime_s
+    assert audit(storage.session()).complete == ("s",)
+    assert is_marked_complete(storage.blobs, "s")
 
 
 @pytest.mark.parametrize("other", COMMANDS)
@@ -207,5 +227,5 @@ def test_whoever_sends_takes_the_mark_away_wherever_an_audit_comes_between(other
         storage = finished()
         audit(storage.session())
         command(storage.session("ada", Gate(at, after, partial(audit, storage.session()))))
-        assert not is_marked_complete(storage.session(), "s")
+        assert not is_marked_complete(storage.blobs, "s")
         assert len(storage.queued_ids()) == 1

@@ -74,7 +74,7 @@ def test_confirm_plans_and_sends_and_again_does_nothing() -> None:
     storage = ended()
     found = send(storage.session())
     assert (found.added, found.sent, found.ended, found.unnamed) == (4, 4, 9, ())
-    assert not is_marked_complete(storage.session(), "s")
+    assert not is_marked_complete(storage.blobs, "s")
     assert {job.seed for job in storage.queued()} == {1000, 1001}
     again = send(storage.session())
     assert (again.added, again.sent) == (0, 0)

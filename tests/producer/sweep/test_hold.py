@@ -76,7 +76,7 @@ def test_a_cancelled_sweep_has_ended_in_every_job_and_leaves_no_message() -> Non
     assert (found.cancelled, found.stopping, found.ended) == (4, (), 0)
     assert storage.statuses("s") == dict.fromkeys(JOBS, "cancelled")
     assert storage.jobs.count() == 0
-    assert is_marked_complete(storage.session(), "s")
+    assert is_marked_complete(storage.blobs, "s")
 
 
 def test_a_cancel_says_who_did_it() -> None:
@@ -91,11 +91,11 @@ def test_a_running_job_is_left_to_its_worker() -> None:
     storage = one_runs()
     found = cancel(storage.session(), "s")
     assert (found.cancelled, found.stopping) == (3, (JOBS[0],))
-    assert not is_marked_complete(storage.session(), "s")
+    assert not is_marked_complete(storage.blobs, "s")
     commit_all(storage, "s")
     assert storage.statuses("s") == dict.fromkeys(JOBS, "cancelled")
     assert cancel(storage.session(), "s").ended == 4
-    assert is_marked_complete(storage.session(), "s")
+    assert is_marked_complete(storage.blobs, "s")
 
 
 def test_a_holder_that_fell_silent_is_fenced_and_can_publish_nothing() -> None:
@@ -148,7 +148,7 @@ def test_a_single_running_job_is_told_by_a_hold_of_its_own_that_goes_when_it_has
     assert storage.statuses("s") == {JOBS[0]: "cancelled"} | dict.fromkeys(JOBS[1:], "done")
     audit(storage.session())
     assert find_hold(storage.session(), "s") is None
-    assert is_marked_complete(storage.session(), "s")
+    assert is_marked_complete(storage.blobs, "s")
 
 
 def test_more_single_jobs_join_the_hold_that_stands() -> None:
@@ -169,7 +169,7 @@ def test_a_cancelled_job_whose_worker_died_is_ended_by_the_audit() -> None:
     assert storage.jobs.count() == 0
     audit(storage.session())
     assert storage.statuses("s") == dict.fromkeys(JOBS, "cancelled")
-    assert is_marked_complete(storage.session(), "s")
+    assert is_marked_complete(storage.blobs, "s")
 
 
 def test_a_sweep_that_is_not_there_is_named_with_the_one_that_is() -> None:
@@ -316,7 +316,7 @@ def picture(storage: Storage) -> tuple[object, ...]:
         storage.statuses("s"),
         found.hold if found else None,
         storage.queued_ids(),
-        is_marked_complete(storage.session(), "s"),
+        is_marked_complete(storage.blobs, "s"),
     )
 
 
@@ -342,7 +342,7 @@ def test_workers_that_claim_during_a_cancel_cannot_keep_a_job_alive(at: int, aft
     cancel(storage.session(), "s")
     assert storage.statuses("s") == dict.fromkeys(JOBS, "cancelled")
     assert storage.jobs.count() == 0
-    assert is_marked_complete(storage.session(), "s")
+    assert is_marked_complete(storage.blobs, "s")
 
 
 @pytest.mark.parametrize(("at", "after"), every_moment(in_all_states, lambda session: cancel(session, "s", JOBS)))

@@ -161,7 +161,7 @@ def test_a_retried_sweep_is_audited_again() -> None:
     storage = ended()
     audit(storage.session())
     retry(storage.session(), "s")
-    assert not is_marked_complete(storage.session(), "s")
+    assert not is_marked_complete(storage.blobs, "s")
 
 
 # ---- delete --------------------------------------------------------------------------------------------------------
@@ -231,7 +231,7 @@ def test_a_kill_at_any_request_is_mended_by_the_same_command(name: str, at: int,
         assert "There is no sweep" in str(error)  # noqa: PT017 - where the kill came after the last request
     assert storage.statuses("s") == straight.statuses("s")
     assert storage.queued_ids() == straight.queued_ids()
-    assert is_marked_complete(storage.session(), "s") == is_marked_complete(straight.session(), "s")
+    assert is_marked_complete(storage.blobs, "s") == is_marked_complete(straight.blobs, "s")
 
 
 BEGINS: dict[str, Callable[[Session], Any]] = {
@@ -261,7 +261,7 @@ def test_no_audit_ever_passes_over_what_a_killed_command_let_begin(name: str, ma
     stored, found = find_plan(storage.blobs, "s"), storage.statuses("s")
     assert stored is not None
     if any(found.get(job, "planned") == "planned" for job in stored.plan.by_id):
-        assert not is_marked_complete(storage.session(), "s")
+        assert not is_marked_complete(storage.blobs, "s")
 
 
 @pytest.mark.parametrize(("at", "after"), every_moment(ended, lambda session: delete(session, "s")))

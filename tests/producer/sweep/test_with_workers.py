@@ -100,7 +100,7 @@ def test_a_cancel_at_any_step_ends_running_jobs_at_their_next_commit(fleet: Flee
     assert done <= step // 1000 + 1  # a job may end before its next commit looks at the hold
     assert fleet.world.jobs.count() == 0
     cancel(fleet.session, "s")
-    assert is_marked_complete(fleet.session, "s")
+    assert is_marked_complete(fleet.session.blobs, "s")
 
 
 @pytest.mark.parametrize("step", [1, 500, 1001, 2999])

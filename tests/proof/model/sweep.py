@@ -67,7 +67,8 @@ class SweepModel:
             yield Move("a person wants to delete, once more", _put(sweep, number, Hand("delete", "find plan")))
         busy = any(hand.command == "audit" for hand in sweep.laptops)
         empty = not (sweep.waiting or sweep.hidden or sweep.worker.at)
-        if self.rules.audits and not busy and empty and sweep.plan == "planned" and not sweep.complete:
+        marked = sweep.complete and not (sweep.reopened and self.rules.doubts)
+        if self.rules.audits and not busy and empty and sweep.plan == "planned" and not marked:
             yield Move("an audit begins", _put(sweep, number, Hand("audit", "statuses")))
 
     def _status(self, number: int) -> str:

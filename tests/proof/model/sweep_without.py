@@ -17,6 +17,7 @@ TAKEN_AWAY: Final[Mapping[str, SweepModel]] = {
     ),
     "7: no audit": _without("enqueue", kills=1, audits=False),
     "7: nobody says that jobs begin": _without("enqueue", "retry", kills=1, reopens=False),
+    "7: a mark is believed whatever a killed command has said": _without("enqueue", "retry", kills=2, doubts=False),
     "7: a message needs no plan": _without("enqueue", "delete", "enqueue", kills=1, planned_only=False),
     "8: deleted before all has ended": _without("enqueue", "delete", only_ended=False, tombstone=False),
     "8: deleted without a tombstone": _without("enqueue", "delete", "retry", tombstone=False),

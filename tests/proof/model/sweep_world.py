@@ -60,6 +60,8 @@ class SweepRules:
     audits: bool = True
     reopens: bool = True
     """Whoever lets jobs begin says so first, and no audit marks the sweep until it is through (rule 7)."""
+    doubts: bool = True
+    """No mark is believed while a command that let jobs begin has not said that they have (rule 7)."""
     tombstone: bool = True
     """A delete writes a tombstone first, and looks again (rule 8)."""
     only_ended: bool = True
