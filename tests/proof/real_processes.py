@@ -171,6 +171,8 @@ class Pauses:
     rounds: int = 0
     overwritten: int = 0
     """Rounds in which the holder, awake again, changed what its successor had written."""
+    claimed_again: int = 0
+    """Rounds in which the successor fell silent in its turn, as on a busy machine, and the holder claimed anew."""
     other_bits: int = 0
 
 
@@ -189,13 +191,14 @@ def pause_holders(
         for number in numbers:
             job = Job.of(f"pause-{after}-{number}", SHORT, seed=0)
             account.enqueue([job])
-            stands = _one_pause(account, herd, job, after)
+            outcome = _one_pause(account, herd, job, after)
             other = account.digest(job) != digest
             with one_at_a_time:
                 found = replace(
                     found,
                     rounds=found.rounds + 1,
-                    overwritten=found.overwritten + (not stands),
+                    overwritten=found.overwritten + (outcome == "overwritten"),
+                    claimed_again=found.claimed_again + (outcome == "claimed again"),
                     other_bits=found.other_bits + other,
                 )
                 count(found)
@@ -205,8 +208,10 @@ def pause_holders(
         list(pool.map(work, accounts, lanes))
 
 
-def _one_pause(account: Account, herd: Herd, job: Job, after: After) -> bool:
-    """Return whether the successor's outcome stands."""
+def _one_pause(
+    account: Account, herd: Herd, job: Job, after: After
+) -> Literal["stands", "claimed again", "overwritten"]:
+    """Return what became of what the successor wrote."""
 
     def seen() -> Manifest | None:
         return account.manifest(job)
@@ -222,7 +227,7 @@ def _one_pause(account: Account, herd: Herd, job: Job, after: After) -> bool:
         assert before is not None
         if before.terminal:
             holder.signal(signal.SIGCONT)  # it was quicker than we: nothing to see in this round
-            return True
+            return "stands"
         with workers(herd, account.target, 1) as (successor,):
             if after == "committed":
                 account.until("its successor has committed", lambda: _went_on(seen(), successor, before))
@@ -233,7 +238,19 @@ def _one_pause(account: Account, herd: Herd, job: Job, after: After) -> bool:
             account.until("the message is gone", lambda: account.jobs.count() == 0)
             published = seen()
             account.until("the holder looks for other work", lambda: _is_idle(account, holder))
-    return seen() == published and published is not None and published.attempts[-1].worker.startswith(successor.vm)
+    if published is None or seen() != published or not _on_record(published, successor, before):
+        return "overwritten"
+    return "stands" if published.attempts[-1].worker.startswith(successor.vm) else "claimed again"
+
+
+def _on_record(manifest: Manifest, successor: Worker, before: Manifest) -> bool:
+    """Return whether the claims go on without a gap from those before the pause, the successor's next.
+
+    A write of the sleeping claim would have put its own view in their place, in which no other claim had followed.
+    """
+    workers_of = {attempt.epoch: attempt.worker for attempt in manifest.attempts}
+    whole = list(workers_of) == list(range(1, manifest.epoch + 1))
+    return whole and workers_of.get(before.epoch + 1, "").startswith(successor.vm)
 
 
 def _went_on(manifest: Manifest | None, successor: Worker, before: Manifest) -> bool:

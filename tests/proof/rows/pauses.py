@@ -33,9 +33,10 @@ def _summed(found: dict[After, Pauses]) -> Found:
     overwritten = sum(pauses.overwritten for pauses in found.values())
     other_bits = sum(pauses.other_bits for pauses in found.values())
     wrong = {"outcomes overwritten": overwritten, "other digests": other_bits}
+    again = {"claimed anew from a successor that fell silent": sum(pauses.claimed_again for pauses in found.values())}
     return Found(
         trials=sum(pauses.rounds for pauses in found.values()),
-        figures={**{f"rounds until {after}": pauses.rounds for after, pauses in found.items()}, **wrong},
+        figures={**{f"rounds until {after}": pauses.rounds for after, pauses in found.items()}, **again, **wrong},
         failures=[f"{count} {what}" for what, count in wrong.items() if count],
     )
 
