@@ -133,9 +133,9 @@ def _took(seconds: float) -> str:
 
 
 def this_commit() -> str:
-    """Return the commit of this tree, and whether something is changed in it."""
+    """Return the commit of this tree, and whether something is changed in it but for what is made of the records."""
     try:
-        changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":!docs/reliability*")
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":!docs/reliability*", ":!README.md")
         return _git("rev-parse", "--short=10", "HEAD") + ("+changes" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
