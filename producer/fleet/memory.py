@@ -99,9 +99,16 @@ class Memory:
         return self.empty is not None and look.read_s - self.empty.since_s >= policy.durations.zero_looks_apart_s
 
     def slot_is_dead(self, vm: str, slot: int, look: Look, policy: Policy) -> bool:
-        """Return whether a slot has been silent for so long that nobody waits for its answer (rule 11)."""
+        """Return whether a slot has been silent for so long that nobody waits for its answer (rule 11).
+
+        By the storage's clock, too: between the first read of a look and that of the slots a laptop may have slept, and
+        what is new then would count as known since before.
+        """
         silence, first_seen_s = self.silences.get((vm, slot)), self.first_seen_s.get(vm)
+        report = look.slots.get(vm, {}).get(slot)
         if silence is None or first_seen_s is None:
+            return False
+        if report is not None and report.age_s < policy.durations.dead_after_s:
             return False
         return (
             silence.ticks >= UNCHANGED_TICKS

@@ -320,6 +320,13 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         ("tests/producer/fleet/test_scaler.py",),
     ),
     Mutant(
+        "a report that came in the middle of a look is as old as the look",
+        "producer/fleet/memory.py",
+        "        if report is not None and report.age_s < policy.durations.dead_after_s:",
+        "        if False:",
+        ("tests/producer/fleet/test_reconcile.py",),
+    ),
+    Mutant(
         "an old look is acted by",
         "producer/fleet/scaler.py",
         "        if self.session.runtime.monotonic() - look.read_s > self.session.durations.read_to_write_s:",

@@ -17,8 +17,10 @@ def seen(
     return SeenSlot(report, f'"{vm}-{slot}-{state}"', age_s)
 
 
-def slots(vm: str, state: str = "busy", *, answers: Flag | None = None, idle_s: float = 0.0) -> dict[int, SeenSlot]:
-    return {slot: seen(vm, slot, state, answers=answers, idle_s=idle_s) for slot in range(2)}
+def slots(
+    vm: str, state: str = "busy", *, answers: Flag | None = None, idle_s: float = 0.0, age_s: float = 1.0
+) -> dict[int, SeenSlot]:
+    return {slot: seen(vm, slot, state, answers=answers, idle_s=idle_s, age_s=age_s) for slot in range(2)}
 
 
 def look(

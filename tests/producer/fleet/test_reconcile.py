@@ -29,6 +29,8 @@ from worker.contract.control import SeenSlot, SlotReport
 
 DAY_S = 86_400.0
 
+OLD = {"a": slots("a", age_s=DURATIONS.dead_after_s)}
+
 
 def raised_to(actions: tuple[Action, ...]) -> int | None:
     return next((action.capacity for action in actions if isinstance(action, Raise)), None)
@@ -107,13 +109,22 @@ def test_an_instance_being_deleted_that_the_capacity_counts_no_more_is_not_made_
 
 def test_a_dead_vm_is_replaced_and_flagged_and_deleted_only_by_the_next_tick() -> None:
     memory = silent_for(DURATIONS.dead_after_s, "a")
-    first = look("a", "b", count=4)
+    first = look("a", "b", count=4, reports=OLD)
     actions = reconcile(first, memory, POLICY)
     assert raised_to(actions) == 3
     assert drained(actions) == {"a"}
     assert deleted(actions) == set()
-    second = look("a", "b", count=4, capacity=3, drain={"a": 30.0})
+    second = look("a", "b", count=4, capacity=3, drain={"a": 30.0}, reports=OLD)
     assert deleted(reconcile(second, memory, POLICY)) == {"a"}
+
+
+def test_a_report_that_came_while_the_laptop_slept_in_the_middle_of_its_look_is_a_sign_of_life() -> None:
+    """Its look began before, and so the silence seems to be as old as that."""
+    memory = silent_for(DURATIONS.dead_after_s + 100, "a")
+    late = look("a", count=2, reports={"a": slots("a", age_s=120.0)})
+    assert drained(reconcile(late, memory, POLICY)) == set()
+    flagged = look("a", count=2, drain={"a": 30.0}, reports={"a": slots("a", age_s=120.0)})
+    assert deleted(reconcile(flagged, memory, POLICY)) == set()
 
 
 @pytest.mark.parametrize(
@@ -127,9 +138,9 @@ def test_a_dead_vm_is_replaced_and_flagged_and_deleted_only_by_the_next_tick() -
     ids=["nine minutes", "two ticks", "still booting", "a producer that has just begun"],
 )
 def test_silence_alone_is_not_death(memory: Memory) -> None:
-    flagged = look("a", count=2, drain={"a": 30.0})
+    flagged = look("a", count=2, drain={"a": 30.0}, reports=OLD)
     assert deleted(reconcile(flagged, memory, POLICY)) == set()
-    assert drained(reconcile(look("a", count=2), memory, POLICY)) == set()
+    assert drained(reconcile(look("a", count=2, reports=OLD), memory, POLICY)) == set()
 
 
 def test_a_raise_that_brought_no_vm_is_repeated_later_and_later_but_never_given_up() -> None:
@@ -356,7 +367,7 @@ def test_a_failed_tick_starts_the_silences_over() -> None:
     for at_s in (0.0, 200.0, 400.0, 600.0):
         memory = observe(memory, look("a", count=2, read_s=NOW_S + at_s), POLICY)
     old = replace(memory, first_seen_s={"a": 0.0})
-    after = look("a", count=2, read_s=NOW_S + 630)
+    after = look("a", count=2, read_s=NOW_S + 630, reports=OLD)
     assert observe(old, after, POLICY).slot_is_dead("a", 0, after, POLICY)
     assert not observe(old.after_failure(), after, POLICY).slot_is_dead("a", 0, after, POLICY)
     assert old.after_failure().first_seen_s == {"a": 0.0}
@@ -368,7 +379,7 @@ def test_a_new_report_is_a_sign_of_life() -> None:
         at_s = NOW_S + 30.0 * tick
         reports = {"a": {0: SeenSlot(SlotReport(vm="a", slot=0, state="busy"), f"{tick // 4}", 1.0)}}
         memory = observe(memory, look("a", count=1, reports=reports, read_s=at_s), POLICY)
-    now = look("a", count=1, read_s=at_s)
+    now = look("a", count=1, read_s=at_s, reports=OLD)
     assert not memory.slot_is_dead("a", 0, now, POLICY)
     assert memory.slot_is_dead("a", 1, now, POLICY)
 

@@ -15,7 +15,7 @@ from worker.vm import retire
 
 NOW_S: Final = 1_000_000.0
 DURATIONS: Final = Durations()
-SILENT_S: Final = 2.5 * DURATIONS.slot_report_s
+SILENT_S: Final = DURATIONS.dead_after_s
 """So old is the report of a frozen slot at least; how long it was silent is what the producer remembers."""
 INSTANCES: Final = {
     "booting": ("Creating", ""),

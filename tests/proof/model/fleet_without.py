@@ -42,7 +42,11 @@ def _deletes_the_retiring(look: Look, memory: Memory, policy: Policy) -> Actions
 
 def _takes_the_living_for_dead(look: Look, memory: Memory, policy: Policy) -> Actions:
     silences = {slot: Silence(silence.etag, 0.0, 9) for slot, silence in memory.silences.items()}
-    return decide.reconcile(look, replace(memory, silences=silences), policy)
+    slots = {
+        vm: {number: replace(seen, age_s=policy.durations.dead_after_s) for number, seen in reports.items()}
+        for vm, reports in look.slots.items()
+    }
+    return decide.reconcile(replace(look, slots=slots), replace(memory, silences=silences), policy)
 
 
 def _clears_what_it_sees_idle(look: Look, memory: Memory, policy: Policy) -> Actions:
