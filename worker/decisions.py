@@ -104,10 +104,10 @@ def on_message(
     if manifest.terminal:
         return Discard(f"the job is {manifest.status}")
     if manifest.status == "running" and seen.age_s < visibility_timeout_s and manifest.worker != worker:
-        if hold is not None:
-            return Discard("the sweep is on hold, and whoever runs the job sees that at its next commit")
         if manifest.message_id != message_id:
             return Discard(f"the job runs on {manifest.worker} by another message")
+        # On hold or not: were it deleted, and the hold lifted before the holder sees it, then a new message would be
+        # taken for a second one, and the job would be left without any.
         return Hide(visibility_timeout_s - seen.age_s, f"the job runs on {manifest.worker}")
     if hold is not None:
         return End("cancelled", hold.reason) if hold.kind == "cancelled" else Discard(f"the sweep is {hold.kind}")

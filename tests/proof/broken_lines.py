@@ -41,6 +41,13 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         ("tests/worker/test_decisions.py", "tests/worker/test_fence.py"),
     ),
     Mutant(
+        "the message of a held job is deleted while the job runs",
+        "worker/decisions.py",
+        "        if manifest.message_id != message_id:",
+        "        if hold is not None or manifest.message_id != message_id:",
+        ("tests/worker/test_decisions.py",),
+    ),
+    Mutant(
         "a claim keeps the nonce before it",
         "worker/decisions.py",
         '            "nonce": nonce,\n            "worker": worker,',

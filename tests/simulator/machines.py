@@ -157,8 +157,11 @@ class SlotProcess:
             known = self._machine.world.rules.manifests.get((said.sweep, said.job))
             if known is not None and known.nonce == said.nonce and known.status == "running":
                 return said.job
-        held = self.client.holds & self._machine.world.rules.messages.keys()
-        return ", ".join(sorted(held)) if held and self.slot.signs._report.answers is None else ""
+        if self.slot.signs._report.answers is not None:
+            return ""
+        rules, received_s = self._machine.world.rules, self.client.received_s
+        held = self.client.holds & rules.messages.keys()
+        return ", ".join(sorted(m for m in held if not rules.flagged_before(self._machine.name, received_s[m])))
 
     def _main(self) -> None:
         status = run_assembled(self.slot, FedSupervisor(self.slot.log, self.feed), booted_s=self._machine.booted_s)

@@ -42,6 +42,8 @@ class Client:
     """Whether nothing gets through to or from its machine."""
     holds: set[str] = field(default_factory=set)
     """Messages that it received and has not given back, deleted or lost."""
+    received_s: dict[str, float] = field(default_factory=dict)
+    """Message → when it last received it, whoever did so since."""
     uses: Counter[str] = field(default_factory=Counter)
     """Message → how many requests by its pop receipt are under way: one at a time, for each changes the receipt."""
     since_s: float = 0.0

@@ -173,16 +173,19 @@ class Rules:
             age_s = self._now_s() - before.written_s
             if age_s < self.visibility_timeout_s:
                 self.breaks(who, f"took {job} from {before.content['worker']}, who wrote {age_s:.3f} s ago")
-        message = self.messages.get(after.content["message_id"])
-        if after.status != "running" or message is None:
+        message_id = after.content["message_id"]
+        if after.status != "running" or message_id not in self.messages:
             return
-        vm = who.rpartition("/")[0]
-        for flag in (names.drain(vm), names.retire(vm)):
-            if self._flags.get(flag, float("inf")) < message.received_s:
-                self.breaks(who, f"claimed {job} on a VM that was flagged before it received the message")
+        received_s = client.received_s[message_id]
+        if self.flagged_before(who.rpartition("/")[0], received_s):
+            self.breaks(who, f"claimed {job} on a VM that was flagged before it received the message")
         sweep = self._sweeps.known.get(key[0])
-        if sweep and covers(sweep.hold, job) and sweep.hold_since_s < message.received_s:
+        if sweep and covers(sweep.hold, job) and sweep.hold_since_s < received_s:
             self.breaks(who, f"claimed {job}, which was on hold before the message was received")
+
+    def flagged_before(self, vm: str, at_s: float) -> bool:
+        """Return whether a flag of this VM stands since before then: who received a message then claims nothing."""
+        return any(self._flags.get(flag, float("inf")) < at_s for flag in (names.drain(vm), names.retire(vm)))
 
     def _check_transition(
         self, client: Client, writer: Client, key: Key, before: KnownManifest, after: KnownManifest
@@ -287,6 +290,7 @@ class Rules:
         for other in self.clients:
             other.holds.discard(message_id)
         client.holds.add(message_id)
+        client.received_s[message_id] = self._now_s()
         self.tell(client.name, f"receive {message_id} ({self.messages[message_id].key[1]})")
 
     def message_renewed(self, client: Client, message_id: str, seconds: float) -> None:
@@ -318,6 +322,10 @@ class Rules:
     def before_deletion(self, client: Client, vms: Sequence[str]) -> None:
         """Instances are about to be deleted by name."""
         self.tell(client.name, f"delete instances {', '.join(vms)}")
+        assert self.machines is not None
+        vms = [vm for vm in vms if vm in self.machines.all_names()]
+        if not vms:
+            return  # a request that comes late: an instance's name is never given again
         retires = client.kind == "vm" and names.drain(vms[0]) not in self._flags
         if retires and self.messages and self._now_s() - self._empty_s > LATEST_S:
             self.breaks(client.name, f"retires, and the queue was not empty for {self._now_s() - self._empty_s:.1f} s")

@@ -87,12 +87,11 @@ def test_a_job_that_runs_by_another_message_makes_this_one_a_duplicate() -> None
     assert decide(seen(age_s=50.0), "m2") == Discard("the job runs on vm1/0 by another message")
 
 
-@pytest.mark.parametrize("message", ["m1", "m2"])
 @pytest.mark.parametrize("hold", [CANCELLED, PAUSED, BUDGET])
-def test_the_hold_of_a_job_that_runs_is_its_holders_business(message: str, hold: Hold) -> None:
-    decision = decide(seen(age_s=50.0), message, hold=hold)
-    assert isinstance(decision, Discard)
-    assert "on hold" in decision.reason
+def test_the_hold_of_a_job_that_runs_is_its_holders_business(hold: Hold) -> None:
+    """Else a hold that is lifted before the holder has seen it leaves the job without a message."""
+    for message in ("m1", "m2"):
+        assert decide(seen(age_s=50.0), message, hold=hold) == decide(seen(age_s=50.0), message)
 
 
 @pytest.mark.parametrize("age_s", [V, V + 1, 1e6])
