@@ -2,24 +2,17 @@
 
 import gc
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Final
 
 import typer
 
-from producer.commands import deploy, fleet, local, models, release, report, results, sweep, target
+from producer.commands.loading import Register, group_of
 from producer.fleet.scale_set import AzureScaleSet, Glances
 from producer.fleet.scaler import ensure_capacity
 from producer.session import Session, open_session
-from producer.sweep.audit import audit
 from worker.contract.errors import FleetDenied, InputError, TranquilityError
-
-app = typer.Typer(
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="Sweeps of Soft Actor-Critic on Azure spot VMs that lose nothing when VMs are evicted.",
-    epilog="Example: tranquility train examples/demo.yaml --job 0 (every command has its own with --help)",
-)
 
 
 def open_set(session: Session) -> Glances:
@@ -45,15 +38,55 @@ def close_enqueue(session: Session, say: Callable[[str], None]) -> None:
         say("No wake runs here: VMs that are evicted are replaced only while `tranquility scale --watch` runs.")
 
 
-sweep.register(app, after=close_enqueue)
-results.register(app, open_session, open_set)
-fleet.register(app, audit)
-local.register(app)
-models.register(app)
-report.register(app)
-release.register(app)
-deploy.register(app)
-target.register(app)
+def _add_sweep(to: typer.Typer) -> None:
+    from producer.commands import sweep
+
+    sweep.register(to, after=close_enqueue)
+
+
+def _add_results(to: typer.Typer) -> None:
+    from producer.commands import results
+
+    results.register(to, open_session, open_set)
+
+
+def _add_fleet(to: typer.Typer) -> None:
+    from producer.commands import fleet
+    from producer.sweep.audit import audit
+
+    fleet.register(to, audit)
+
+
+def _add(module: str) -> Register:
+    def add(to: typer.Typer) -> None:
+        import_module(f"producer.commands.{module}").register(to)
+
+    return add
+
+
+COMMANDS: Final[Mapping[tuple[str, ...], Register]] = {
+    ("enqueue", "confirm", "cancel", "pause", "resume", "retry", "delete"): _add_sweep,
+    ("status", "watch", "results", "logs", "cost"): _add_results,
+    ("export",): _add("export"),
+    ("scale",): _add_fleet,
+    ("local",): _add("local"),
+    ("train", "play"): _add("models"),
+    ("report",): _add("report"),
+    ("release",): _add("release"),
+    ("deploy",): _add("deploy"),
+    ("doctor", "destroy"): _add("target"),
+}
+"""In the order in which help shows them."""
+
+app = typer.Typer(
+    cls=group_of(COMMANDS),
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Sweeps of Soft Actor-Critic on Azure spot VMs that lose nothing when VMs are evicted.",
+    epilog="Example: tranquility train examples/demo.yaml --job 0 (every command has its own with --help)",
+)
+app.callback()(lambda: None)
 
 
 def run() -> None:

@@ -1,8 +1,7 @@
-"""Commands that look at sweeps: status, watch, results, logs, export, cost. None of them changes anything in Azure."""
+"""Commands that look at sweeps: status, watch, results, logs, cost. None of them changes anything in Azure."""
 
 import json
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,20 +14,16 @@ from producer.commands.options import AsJson, TargetFile
 from producer.results.bill import bill, bill_document, no_price
 from producer.results.cost import price_of
 from producer.results.documents import sweep_document, view_document
-from producer.results.export import TensorBoardExport, curves_csv
 from producer.results.fleet_view import FleetReader, SetReader
 from producer.results.logs import LEVELS, Level, LogLine, LogPrinter, LogReader, find_job
 from producer.results.logs import follow as tail
 from producer.results.overview import overview, read_all, the_sweep
-from producer.results.parts import write_whole
 from producer.results.progress import ProgressReader
 from producer.results.screen import Size, screen
 from producer.results.watch import Watcher, open_watcher, watch
-from producer.results.zoo import export_zoo
 from producer.session import Session
-from producer.words import plural
 from worker.contract.beside import beside
-from worker.contract.errors import InputError, StorageUnavailable
+from worker.contract.errors import InputError
 
 OpenSession = Callable[[Path | None], Session]
 OpenSet = Callable[[Session], SetReader]
@@ -48,7 +43,7 @@ def register(
         open_set: how to look at its scale set; without it nothing is said of capacity.
     """
     look = Look(open_session, open_set)
-    for command in (look.status, look.watch, look.results, look.logs, look.export, look.cost):
+    for command in (look.status, look.watch, look.results, look.logs, look.cost):
         app.command(epilog=EXAMPLES[command.__name__])(command)
 
 
@@ -57,7 +52,6 @@ EXAMPLES = {
     "watch": "Example: tranquility watch lunar",
     "results": "Example: tranquility results lunar --download runs/lunar",
     "logs": "Example: tranquility logs 3f2a9c -f",
-    "export": "Example: tranquility export lunar --tensorboard runs/tb --follow",
     "cost": "Example: tranquility cost lunar",
 }
 
@@ -182,48 +176,6 @@ class Look:
         if not as_json:
             printer.finish()
 
-    def export(
-        self,
-        sweep: Sweep,
-        tensorboard: Annotated[
-            Path | None,
-            typer.Option(metavar="DIR", help="Write TensorBoard event files, one run a job.", show_default=False),
-        ] = None,
-        csv: Annotated[
-            Path | None,
-            typer.Option(metavar="FILE", help="Write all curves, one line a step.", show_default=False),
-        ] = None,
-        zoo: Annotated[
-            Path | None,
-            typer.Option(metavar="DIR", help="Write models and runs as rl-baselines3-zoo does.", show_default=False),
-        ] = None,
-        follow: Annotated[
-            bool, typer.Option("--follow", "-f", help="Keep the event files in step until the sweep has ended.")
-        ] = False,
-        target: TargetFile = None,
-    ) -> None:
-        """Write a sweep's learning curves, and its models, for other tools."""
-        if tensorboard is None and csv is None and zoo is None:
-            raise InputError("Say what to write: --tensorboard DIR, --csv FILE, or --zoo DIR.")
-        if follow and tensorboard is None:
-            raise InputError("--follow goes with --tensorboard DIR.")
-        session = self._open_session(target)
-        reader = self._reader(session, sweep)
-        problems: tuple[str, ...] = ()
-        if csv is not None:
-            text, problems = curves_csv(session.blobs, reader.read())
-            write_whole(csv, text.encode())
-            typer.echo(f"Wrote {csv}.")
-        if zoo is not None:
-            exported = export_zoo(session.blobs, reader.read(), zoo)
-            problems += exported.problems
-            typer.echo(f"Wrote {plural(exported.experiments, 'experiment')} to {zoo}.")
-            if exported.command:
-                typer.echo(f"The best plays with: {exported.command}")
-        if tensorboard is not None:
-            problems += self._tensorboard(session, reader, tensorboard, follow=follow)
-        _report(problems)
-
     def cost(
         self,
         sweep: Annotated[
@@ -248,46 +200,11 @@ class Look:
         else:
             Console().print(bill(found, fleet, price))
 
-    def _tensorboard(self, session: Session, reader: ProgressReader, folder: Path, *, follow: bool) -> tuple[str, ...]:
-        writer = TensorBoardExport(session.blobs, folder, time.time)
-        stop = session.runtime.event()
-        try:
-            while not _update(writer, reader, folder, follow=follow) and not session.runtime.wait(stop, EVERY_S):
-                pass
-        except KeyboardInterrupt:
-            pass  # it was asked to end
-        finally:
-            writer.close()
-        return tuple(writer.problems)
-
     def _reader(self, session: Session, sweep: str) -> ProgressReader:
         return ProgressReader(session.blobs, sweep, session.durations.visibility_timeout_s)
 
     def _watcher(self, session: Session, sweep: str) -> Watcher:
         return open_watcher(session, sweep, self._open_set(session) if self._open_set else None)
-
-
-def _update(writer: TensorBoardExport, reader: ProgressReader, folder: Path, *, follow: bool) -> bool:
-    """Write what is new; return whether nothing more will come. Whoever follows waits a storage outage out."""
-    try:
-        progress = reader.read()
-        written = writer.update(progress, live=follow)
-    except StorageUnavailable as error:
-        if not follow:
-            raise
-        typer.echo(f"Storage does not answer: {error.detail}", err=True)
-        return False
-    if written or not follow:
-        typer.echo(f"Wrote {plural(written, 'curve')} to {folder}.")
-    return progress.finished or not follow
-
-
-def _report(problems: Sequence[str]) -> None:
-    """Name what could not be read, and end with exit code 1 if anything."""
-    for problem in problems:
-        typer.echo(problem, err=True)
-    if problems:
-        raise typer.Exit(1)
 
 
 def _to_stderr(text: str) -> None:

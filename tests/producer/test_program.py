@@ -1,11 +1,15 @@
 """Claims about how an enqueue ends: the tick that follows it, and what a person who may not scale is told."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import typer
+from typer.core import TyperGroup
+from typer.testing import CliRunner
 
 from producer import program
 from producer.fleet.look import Look, ScaleSetState
@@ -54,11 +58,36 @@ def test_a_tick_that_was_enough_is_not_spoken_of(monkeypatch: pytest.MonkeyPatch
 
 def walk(command: Any, path: str) -> Iterator[tuple[str, Any]]:
     yield path, command
-    for name, inner in getattr(command, "commands", {}).items():
-        yield from walk(inner, f"{path} {name}")
+    if not isinstance(command, TyperGroup):
+        return
+    context = typer.Context(command)
+    for name in command.list_commands(context):
+        yield from walk(command.get_command(context, name), f"{path} {name}")
 
 
 @pytest.mark.parametrize(("path", "command"), list(walk(typer.main.get_command(program.app), "tranquility")))
 def test_every_command_and_every_group_has_help_with_an_example_of_itself(path: str, command: Any) -> None:
     assert command.help
     assert (command.epilog or "").startswith(f"Example: {path} ") or command.epilog == f"Example: {path}"
+
+
+def test_a_command_imports_its_own_module_and_no_other() -> None:
+    call = "import sys; from producer.program import run; sys.argv[1:] = ['status', '--help']; run()"
+    seen = "import atexit, sys; atexit.register(lambda: print([m for m in sys.modules if 'producer.commands.' in m]))"
+    told = subprocess.run([sys.executable, "-c", f"{seen}; {call}"], capture_output=True, text=True, check=True)
+    loaded = told.stdout.splitlines()[-1]
+    assert "'producer.commands.results'" in loaded
+    assert "'producer.commands.deploy'" not in loaded
+
+
+def test_a_mistyped_command_is_answered_with_those_that_look_like_it() -> None:
+    told = CliRunner().invoke(program.app, ["statis"])
+    assert told.exit_code == 2
+    assert "Did you mean 'status'?" in told.output
+
+
+def test_every_name_of_a_command_belongs_to_the_module_that_is_imported_for_it() -> None:
+    for names, register in program.COMMANDS.items():
+        app = typer.Typer()
+        register(app)
+        assert set(typer.main.get_group(app).commands) == set(names)

@@ -12,13 +12,12 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from producer.commands import results, sweep
-from producer.results.progress import ProgressReader, SweepProgress
 from tests.fakes.plans import jobs_of
 from tests.fakes.storage import MemoryBlobs
 from tests.fakes.sweeps import Storage, episodes, make_plan, running
 from worker.contract import names
 from worker.contract.control import Hold, write_hold
-from worker.contract.errors import InputError, StorageUnavailable
+from worker.contract.errors import InputError
 from worker.contract.manifest import Outcome
 from worker.contract.records import Listed, Stored
 
@@ -254,49 +253,6 @@ def test_logs_prints_lines_for_people_and_for_programs(storage: Storage) -> None
     storage.blobs.put(names.SWEEPS, names.log("lunar", JOBS[0].id, 1, "ab" * 8), body)
     assert "2026-11-22 10:00:01 info    job.claimed step=0" in ok(storage, "logs", JOBS[0].id)
     assert json.loads(ok(storage, "logs", JOBS[0].id, "--json")) == line
-
-
-def test_export_must_be_told_what_to_write(storage: Storage) -> None:
-    assert isinstance(call(storage, "export", "lunar").exception, InputError)
-    assert isinstance(call(storage, "export", "lunar", "--csv", "x", "--follow").exception, InputError)
-
-
-def test_export_writes_event_files_and_csv(storage: Storage, tmp_path: Path) -> None:
-    table, events = tmp_path / "curves.csv", tmp_path / "tb"
-    text = ok(storage, "export", "lunar", "--csv", str(table), "--tensorboard", str(events), "--follow")
-    assert f"Wrote 5 curves to {events}." in text
-    assert len(table.read_text().splitlines()) == 11
-    assert len(list(events.rglob("events.out.tfevents*"))) == 5
-
-
-def test_export_that_follows_waits_an_outage_out_and_one_that_does_not_fails(
-    storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    outages = iter([StorageUnavailable("no route."), StorageUnavailable("no route.")])
-    read = ProgressReader.read
-
-    def flaky(reader: ProgressReader) -> SweepProgress:
-        if (outage := next(outages, None)) is not None:
-            raise outage
-        return read(reader)
-
-    monkeypatch.setattr(ProgressReader, "read", flaky)
-    monkeypatch.setattr(results, "EVERY_S", 0.0)
-    arguments = ("export", "lunar", "--tensorboard", str(tmp_path / "tb"))
-    assert isinstance(call(storage, *arguments).exception, StorageUnavailable)
-    followed = call(storage, *arguments, "--follow")
-    assert followed.exit_code == 0
-    assert "Storage does not answer: no route." in followed.stderr
-    assert "Wrote 5 curves" in followed.stdout
-
-
-def test_export_ends_with_1_where_a_curve_is_damaged(storage: Storage, tmp_path: Path) -> None:
-    blob = next(blob for blob in storage.blobs.list(names.SWEEPS, "lunar/results/") if "curve" in blob.name)
-    storage.blobs.put(names.SWEEPS, blob.name, b"rotten")
-    result = call(storage, "export", "lunar", "--tensorboard", str(tmp_path))
-    assert result.exit_code == 1
-    assert blob.name in result.stderr
-    assert "Wrote 4 curves" in result.stdout
 
 
 def test_cost_shows_spend_budget_and_what_it_rests_on(storage: Storage) -> None:
