@@ -74,7 +74,7 @@ class Bury:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """Write a terminal manifest without training, then delete the message."""
+    """Write this status without training, so that whoever else is at the job loses it; then delete the message."""
 
     status: Status
     reason: str
@@ -106,11 +106,11 @@ def on_message(
     if manifest.status == "running" and seen.age_s < visibility_timeout_s and manifest.worker != worker:
         if manifest.message_id != message_id:
             return Discard(f"the job runs on {manifest.worker} by another message")
-        # On hold or not: were it deleted, and the hold lifted before the holder sees it, then a new message would be
-        # taken for a second one, and the job would be left without any.
+        # On hold or not: no message is deleted by which a job runs. A hold may be lifted before the holder has seen it,
+        # and the new message is then taken for a second one.
         return Hide(visibility_timeout_s - seen.age_s, f"the job runs on {manifest.worker}")
     if hold is not None:
-        return End("cancelled", hold.reason) if hold.kind == "cancelled" else Discard(f"the sweep is {hold.kind}")
+        return _on_held(hold)
     if manifest.state_version > STATE_VERSION:
         return Hide(visibility_timeout_s, "a newer release wrote its checkpoint", drain=True)
     if manifest.counts.claims_without_progress >= CLAIMS_UNTIL_POISON:
@@ -122,9 +122,12 @@ def _on_first_message(*, planned: bool, hold: Hold | None) -> Decision:
     # However often it was delivered: a storage that refused every claim says nothing about the job.
     if not planned:
         return Discard("no plan names this job")
-    if hold is not None:
-        return Discard(f"the sweep is {hold.kind}")
-    return Claim()
+    return Claim() if hold is None else _on_held(hold)
+
+
+def _on_held(hold: Hold) -> Decision:
+    """Never a mere deletion: a holder that is silent, or a claim that is under way, would run on without a message."""
+    return End("cancelled", hold.reason) if hold.kind == "cancelled" else End("released", f"the sweep is {hold.kind}")
 
 
 # ---- what a refused write means -----------------------------------------------------------------------------------

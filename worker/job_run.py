@@ -63,6 +63,11 @@ def _claim(slot: Slot, job: Job, lease: Lease, seen: decisions.Seen | None) -> F
         release=slot.release,
         utc=slot.runtime.utc(),
     )
+    # By a message that somebody else has received since, and may be deleting, no job begins. Whoever receives it after
+    # this renewal, because we stand still, writes the manifest before he deletes it, and our claim is refused.
+    lease.renew()
+    if lease.lost:
+        raise OwnershipLost("Another worker has received the message.")
     claim = fence.create(slot.blobs, slot.runtime, manifest, seen)
     slot.say_what_it_works_on(manifest)
     slot.book.begin()

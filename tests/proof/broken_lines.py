@@ -48,6 +48,20 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         ("tests/worker/test_decisions.py",),
     ),
     Mutant(
+        "a silent holder of a held job keeps its claim",
+        "worker/decisions.py",
+        'else End("released", f"the sweep is {hold.kind}")',
+        'else Discard(f"the sweep is {hold.kind}")',
+        ("tests/worker/test_decisions.py",),
+    ),
+    Mutant(
+        "a claim by a message that others have",
+        "worker/job_run.py",
+        "    if lease.lost:\n",
+        "    if False:\n",
+        ("tests/worker",),
+    ),
+    Mutant(
         "a claim keeps the nonce before it",
         "worker/decisions.py",
         '            "nonce": nonce,\n            "worker": worker,',

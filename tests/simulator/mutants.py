@@ -50,6 +50,11 @@ def _takes_back(self: Fence, change: Callable[[Manifest], Manifest]) -> tuple[Ma
     return before, after
 
 
+def _discards_under_a_hold(message_id: str, seen: Seen | None, **rest: Any) -> decisions.Decision:
+    decision = _on_message(message_id, seen, **rest)
+    return decisions.Discard("on hold") if isinstance(decision, decisions.End) and rest["hold"] else decision
+
+
 def _turn_with_flags_first(self: Loop) -> bool:
     slot = self._slot
     if self._is_flagged():
@@ -163,6 +168,21 @@ FLAGGED: Final = _sleeps(
 BUSY_FLAGGED: Final = (
     Scenario("fleet", watched=True, slots=2, jobs=1, timesteps=230, stride_s=0.4, mishaps=(Mishap(9.0, "flag"),)),
 )
+PAUSED: Final = tuple(
+    replace(
+        LONG,
+        noise=noise,
+        mishaps=(
+            Mishap(at_s, "pause slot", 0, 5.0),
+            Mishap(at_s + 1.5 + later_s, "pause"),
+            Mishap(at_s + 5.5, "resume"),
+        ),
+    )
+    for noise in range(1, 5)
+    for at_s in (5.4, 6.4, 7.4)
+    for later_s in (0.0, 1.0, 2.0, 3.0)
+)
+"""A holder stands still for longer than its message is hidden, while its sweep is paused and goes on."""
 SLOW_NETWORK: Final = tuple(replace(ONE, jobs=3, timesteps=60, noise=noise, loss=0.2) for noise in range(1, 60))
 SEEDS: Final = tuple(scenario_of(seed) for seed in range(200))
 
@@ -203,6 +223,9 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
     "blobs of two claims have one name": Mutant(names, "state", _state_without_nonce, OTHER_CPU),
     "a missing blob is corruption, whoever owns the job": Mutant(Fence, "still_mine", lambda self: True, RESTORES),
     "the hold is not read before a claim": Mutant(worker.loop, "hold_on", _reads_no_hold, _with(Mishap(5.0, "pause"))),
+    "the message of a held job is deleted, and nothing written": Mutant(
+        decisions, "on_message", _discards_under_a_hold, PAUSED
+    ),
     "presence feeds the watchdog": Mutant(
         Presence, "__init__", _presence_by_the_slots_client, _with(Mishap(5.0, "hang"))
     ),

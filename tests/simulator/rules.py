@@ -305,11 +305,18 @@ class Rules:
         self.forget_message(message_id)
         client.holds.discard(message_id)
         since_s = client.since_s if client.kind == "laptop" else message.received_s
+        if self._runs_by(message.key, message_id):
+            self.breaks(client.name, f"deleted {message_id}, by which {message.key[1]} runs")
         excuse = self._excuse(message.key, since_s)
         self._other_gone_s[message.key] = self._now_s()
         self.tell(client.name, f"delete message {message_id} ({message.key[1]}): {excuse}")
         if not excuse:
             self.breaks(client.name, f"deleted the message of {message.key[1]}, which has not ended")
+
+    def _runs_by(self, key: Key, message_id: str) -> bool:
+        known, sweep = self.manifests.get(key), self._sweeps.known.get(key[0])
+        planned = sweep is not None and sweep.no_plan_s != float("inf")
+        return planned and known is not None and (known.status, known.content["message_id"]) == ("running", message_id)
 
     def forget_message(self, message_id: str) -> None:
         """A message is gone."""

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tests.proof.row import told
 from tests.proof.rows.simulator import SMALL, run
 from tests.simulator.__main__ import history
+from tests.simulator.mutants import PAUSED
 from tests.simulator.scenario import Mishap, Scenario, draw
 from tests.simulator.world import DURATIONS, Outcome, play
 from worker.liveness import Liveness
@@ -21,6 +22,10 @@ def test_no_seeded_schedule_breaks_a_rule() -> None:
     found = run("small", told)
     assert list(found.failures) == []
     assert found.trials == SMALL
+
+
+def test_a_pause_while_a_holder_stands_still_leaves_no_job_without_a_message() -> None:
+    assert [scenario.told() for scenario in PAUSED if play(scenario).broken] == []
 
 
 class DrawnChooser:

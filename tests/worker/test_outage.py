@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import pytest
 
-from tests.fakes.slot import QUICK, World, run_until_idle
+from tests.fakes.slot import QUICK, World, listening, run_until_idle
 from tests.fakes.trainer import TinyRun, straight_digest, tiny_job
 from tests.fakes.trouble import Trouble
 from worker import committer
@@ -163,15 +163,17 @@ def test_a_storage_that_is_down_from_the_start_is_waited_for() -> None:
 
 
 class AnswerLost(QueueThrough):
-    """A queue whose first renewal is applied and answered to nobody: asked again, its pop receipt is an old one."""
+    """A queue of whose renewals one is applied and answered to nobody: asked again, its pop receipt is an old one."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, which: int) -> None:
         super().__init__(world.jobs, lambda request: request())
         self.lost = threading.Event()
+        self._left = which
 
     def renew(self, receipt: Receipt, visibility_timeout_s: float) -> Receipt:
         renewed = super().renew(receipt, visibility_timeout_s)
-        if self.lost.is_set():
+        self._left -= 1
+        if self._left:
             return renewed
         self.lost.set()
         return super().renew(receipt, visibility_timeout_s)
@@ -180,7 +182,7 @@ class AnswerLost(QueueThrough):
 def test_a_lost_pop_receipt_costs_nothing_and_the_message_still_goes() -> None:
     world, job = World(), tiny_job(timesteps=250)
     world.enqueue(job)
-    queue = AnswerLost(world)
+    queue = AnswerLost(world, 2)  # the first is the claim's
 
     class Run(TinyRun):
         def _advance(self) -> None:
@@ -198,3 +200,22 @@ def test_a_lost_pop_receipt_costs_nothing_and_the_message_still_goes() -> None:
     assert (manifest.status, manifest.attempt_count, manifest.lost_steps) == ("done", 1, 0)
     assert world.poison.count() == 0
     assert digest(world, job) == straight_digest(job)
+
+
+def test_by_a_message_that_it_lost_a_worker_claims_nothing() -> None:
+    """Whoever has the message now may be deleting it: the job would run without one."""
+    world, job = World(), tiny_job(timesteps=50)
+    world.enqueue(job)
+    queue, (log, events) = AnswerLost(world, 1), listening()
+
+    def ended() -> bool:
+        if queue.lost.is_set():
+            world.clock.now_s += 1.0  # until the message that nobody holds comes back
+        return world.jobs.count() == 0
+
+    run_until_idle(replace(world.slot(jobs=queue, durations=PATIENT), log=log), until=ended)
+    assert [event["event"] for event in events if event["event"] in {"claim.lost", "job.claimed"}] == [
+        "claim.lost",
+        "job.claimed",
+    ]
+    assert world.manifest(job).status == "done"

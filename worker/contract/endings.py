@@ -30,7 +30,9 @@ def closed(manifest: Manifest, ended: Ended, reason: str = "") -> Manifest:
 def ended_unclaimed(
     job: Job, before: Manifest | None, status: Status, reason: str, *, nonce: str, message_id: str = ""
 ) -> Manifest:
-    """Return the terminal manifest of a job that ends without being trained (poisoned by a backstop, cancelled).
+    """Return the manifest of a job that ends, or is let go, by somebody who has not claimed it.
+
+    Poisoned by a backstop, or because of a hold: cancelled, or released.
 
     Like a claim it counts the epoch up and bears a new nonce, so that it fences a holder that fell silent.
     """

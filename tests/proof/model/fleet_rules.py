@@ -89,7 +89,9 @@ def decide_tick(
         empty=memory.empty is not None,
         booked=frozenset(int(name[1:]) for name in memory.booked_out),
     )
-    todo = tuple(_abstract(action) for action in rules.reconcile(look, memory, policy))
+    # What is left of a VM that is gone is only tidied away: no decision looks at it any more.
+    wanted = (action for action in rules.reconcile(look, memory, policy) if not isinstance(action, decide.ForgetSlots))
+    todo = tuple(map(_abstract, wanted))
     return Decided(after, todo, stands.usable, stands.needed, rules.may_still_shrink(look, DURATIONS))
 
 

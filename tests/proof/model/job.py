@@ -66,6 +66,9 @@ class JobModel(JobCore):
             ),
         )
         match decision:
+            case decisions.Claim() if self.rules.leased_before_claim and not hand.lease:
+                yield Move(f"{name} finds that others have its message", self.tidy(self.put_hand(world, number, IDLE)))
+                return
             case decisions.Claim():
                 write, then = self._claim(world, hand, number), "claim"
                 if world.hold:
@@ -319,9 +322,12 @@ class JobModel(JobCore):
 
     def _delete(self, world: World, number: int, hand: Hand) -> Moves:
         name, gone = self.name(number), self.put_hand(world, number, IDLE)
+        stands, wrong = self.ledger.find(world.manifest), ""
         if hand.lease:
             gone = self.with_message(gone, hand.message, Message())
-        yield Move(f"{name} deletes message {hand.message}", self.tidy(gone))
+            runs = stands is not None and stands.status == "running" and stands.message_id == f"m{hand.message}"
+            wrong = "A message was deleted by which a job runs" if runs else ""
+        yield Move(f"{name} deletes message {hand.message}", self.tidy(gone), wrong=wrong)
         left = spend(world.left, "lost")
         if left:
             kept = self.put_hand(world._replace(left=left), number, IDLE)

@@ -41,6 +41,8 @@ class JobRules:
     """A running job looks for a hold at each commit (rule 8)."""
     never_expires: bool = True
     """Messages have no time to live (rule 15)."""
+    leased_before_claim: bool = True
+    """A claim begins with a renewal of the lease (rule 8)."""
     audited: bool = True
     """At count 0 what is not terminal is sent again (rule 7)."""
 

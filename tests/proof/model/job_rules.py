@@ -9,7 +9,7 @@ from tests.proof.model.job_core import JobRules
 from tests.proof.model.job_world import Budget
 from worker import decisions
 from worker.contract.manifest import Counts, Ended, Manifest
-from worker.decisions import Adopt, Claim, Decision, Discard, Hide, Lost, Rebase, Seen
+from worker.decisions import Adopt, Claim, Decision, Discard, End, Hide, Lost, Rebase, Seen
 
 NO_FAULTS: Final = Budget()
 
@@ -30,6 +30,16 @@ def _claims_what_has_ended(message_id: str, seen: Seen | None, **given: Any) -> 
 
 def _ignores_holds(message_id: str, seen: Seen | None, **given: Any) -> Decision:
     return decisions.on_message(message_id, seen, **{**given, "hold": None})
+
+
+def _discards_what_runs_under_a_hold(message_id: str, seen: Seen | None, **given: Any) -> Decision:
+    decision = decisions.on_message(message_id, seen, **given)
+    return Discard(decision.reason) if isinstance(decision, Hide) and given["hold"] else decision
+
+
+def _lets_the_silent_keep_a_held_job(message_id: str, seen: Seen | None, **given: Any) -> Decision:
+    decision = decisions.on_message(message_id, seen, **given)
+    return Discard(decision.reason) if decision == End("released", "the sweep is paused") else decision
 
 
 def _never_waits_to_the_end(message_id: str, seen: Seen | None, **given: Any) -> Decision:
@@ -89,8 +99,8 @@ def _without(
     return JobModel(JobRules(**rules), left, messages=messages, steps=steps, begun=begun)
 
 
-def _held(*wishes: str, left: Budget = NO_FAULTS, **rules: Any) -> JobModel:
-    return JobModel(JobRules(**rules), left, workers=1, wishes=wishes, audits=True, steps=2)
+def _held(*wishes: str, left: Budget = NO_FAULTS, workers: int = 1, **rules: Any) -> JobModel:
+    return JobModel(JobRules(**rules), left, workers=workers, wishes=wishes, audits=True, steps=3 - workers)
 
 
 def _broken(**rules: Any) -> JobModel:
@@ -119,6 +129,15 @@ TAKEN_AWAY: Final[Mapping[str, JobModel]] = {
     "7: no audit": _held("pause", "resume", left=Budget(crash=1, total=1), audited=False),
     "8: no hold before a claim": _held("cancel", on_message=_ignores_holds),
     "8: no hold at a commit": _held("pause", hold_at_commit=False),
+    "8: the message of a held job goes while it runs": _held(
+        "pause", "resume", left=Budget(pause=1, total=1), workers=2, on_message=_discards_what_runs_under_a_hold
+    ),
+    "8: who is silent keeps a held job": _held(
+        "pause", "resume", left=Budget(pause=1, total=1), workers=2, on_message=_lets_the_silent_keep_a_held_job
+    ),
+    "8: a claim by a message that others have": _held(
+        "pause", "resume", left=Budget(pause=1, total=1), workers=2, leased_before_claim=False
+    ),
     "9: garbage before the commit": _without(collected_last=False),
     "9: more than what is named no more": _without(garbage=_collects_too_much),
     "9: what is missing is corrupt": _without(Budget(pause=2), begun=True, asked_before_corrupt=False),
