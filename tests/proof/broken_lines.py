@@ -59,7 +59,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "worker/job_run.py",
         "    if lease.lost:\n",
         "    if False:\n",
-        ("tests/worker",),
+        ("tests/worker/test_outage.py",),
     ),
     Mutant(
         "a claim keeps the nonce before it",

@@ -20,10 +20,15 @@ HEAD = """# What is proven, and how far
 Made by `make prove` from the JSON files in `reliability/`; do not edit it. Each line is a promise, how often it was put
 to the test on one machine, and what that came to. `make prove ROW=3` repeats a row and `make prove ROW=3-kills` a part
 of one; `make test` runs the same code with small counts. `python -m tests.proof.prove 3-kills --minutes 10` runs a
-slice: slices of most rows add up, as long as nothing in the code, or in what proves it, has changed."""
+slice: slices of most rows add up, as long as nothing in the code, or in what proves it, has changed. A row holds for
+the commit that the last table names."""
 UNPROVEN = """
 What one machine cannot show: when Azure evicts and what it then does, who is refused by which role, how storage
 throttles, and bit-exactness between processors.
+
+What rows do less of than their names may say: in row 9 no VM is unable to work for ever, for which
+`tests/producer/fleet/test_schedules.py` stands; row 7-cuts saves and restores in new processes by a store of its own,
+and real kills of LunarLander jobs are in `tests/system/test_kills.py`; in row 11 no claim was lost: nothing resumed.
 """
 
 

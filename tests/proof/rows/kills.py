@@ -28,7 +28,7 @@ def play(stage: Stage, herd: Herd, size: Size, tell: Tell = told) -> Found:
         "jobs lost": found.lost,
         "jobs poisoned": found.poisoned,
         "other digests": found.other_bits,
-        "jobs that no kill met in any batch": int(found.claims == found.jobs),
+        "runs in which no kill met a job": int(found.claims == found.jobs),
     }
     return Found(
         trials=found.kills,
