@@ -103,12 +103,13 @@ def on_message(
         return Bury(manifest.outcome.reason)
     if manifest.terminal:
         return Discard(f"the job is {manifest.status}")
-    if manifest.status == "running" and seen.age_s < visibility_timeout_s and manifest.worker != worker:
+    if manifest.status == "running" and seen.age_s < visibility_timeout_s:
+        # On hold or not, and our own slot's or not: no message is deleted by which a job runs, and a claim by another
+        # one than the manifest names would make it that.
         if manifest.message_id != message_id:
             return Discard(f"the job runs on {manifest.worker} by another message")
-        # On hold or not: no message is deleted by which a job runs. A hold may be lifted before the holder has seen it,
-        # and the new message is then taken for a second one.
-        return Hide(visibility_timeout_s - seen.age_s, f"the job runs on {manifest.worker}")
+        if manifest.worker != worker:
+            return Hide(visibility_timeout_s - seen.age_s, f"the job runs on {manifest.worker}")
     if hold is not None:
         return _on_held(hold)
     if manifest.state_version > STATE_VERSION:

@@ -27,6 +27,7 @@ from tests.machines.machine import OVER, PACE, job
 from tests.machines.slow import Slow
 from tests.needs import missing
 from tests.proof.herd import Herd
+from worker.contract.job import Job
 
 STORIES: Final[dict[str, Callable[[Path, Path], Any]]] = {
     "hang": hanging.story,
@@ -39,10 +40,14 @@ STORIES: Final[dict[str, Callable[[Path, Path], Any]]] = {
 }
 
 
-def straight_run(folder: Path, identity: Identity) -> str:
-    """Train the job of all machines in one go, on this machine; return its digest."""
+STRAIGHT: Final = {"straight": job("straight"), "long_straight": job("straight", hanging.TIMESTEPS)}
+"""The jobs of the stories, trained in one go."""
+
+
+def straight_run(wanted: Job, folder: Path, identity: Identity) -> str:
+    """Train a job of the stories on this machine; return its digest."""
     with Herd(folder, identity, PACE) as herd:
-        return herd.straight(job("straight"))
+        return herd.straight(wanted)
 
 
 @pytest.fixture(scope="session")
@@ -54,14 +59,17 @@ def told(
     if reason:
         missing(reason)
     wanted = {name for item in request.session.items for name in getattr(item, "fixturenames", ())}
-    with ThreadPoolExecutor(len(STORIES) + 1) as threads:
+    with ThreadPoolExecutor(len(STORIES) + len(STRAIGHT)) as threads:
         begun = {
             name: threads.submit(story, azurite_home, tmp_path_factory.mktemp(name))
             for name, story in STORIES.items()
             if name in wanted
         }
-        if "straight" in wanted:
-            begun["straight"] = threads.submit(straight_run, tmp_path_factory.mktemp("straight"), identity)
+        begun |= {
+            name: threads.submit(straight_run, run, tmp_path_factory.mktemp(name), identity)
+            for name, run in STRAIGHT.items()
+            if name in wanted
+        }
         try:
             yield begun
         finally:
@@ -72,6 +80,12 @@ def told(
 def straight(told: dict[str, Future[str]]) -> str:
     """The digest of a run that nothing happened to."""
     return told["straight"].result()
+
+
+@pytest.fixture(scope="session")
+def long_straight(told: dict[str, Future[str]]) -> str:
+    """The digest of a long run that nothing happened to."""
+    return told["long_straight"].result()
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,8 @@ from worker.contract.manifest import Manifest
 
 ROOT = Path(__file__).parents[2]
 TRIES: Final = 30
+TIMESTEPS: Final = 25_000
+"""It takes some seconds until a slot stands still: a fast machine must not be through by then."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ def story(azurite_home: Path, folder: Path) -> dict[str, Hung]:
     """Tell of a process that is stopped, and of one of which only the thread that trains is."""
     with machines(azurite_home, folder, slots=2) as fleet:
         vm = fleet.boot_busy()
-        jobs = {"stopped": job("stopped"), "frozen": job("frozen")}
+        jobs = {name: job(name, TIMESTEPS) for name in ("stopped", "frozen")}
         for each in jobs.values():
             fleet.account.enqueue([each])
         units = {name: slot_unit(fleet.in_training(each)) for name, each in jobs.items()}

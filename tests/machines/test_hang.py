@@ -18,9 +18,9 @@ def test_a_hung_slot_is_killed_by_its_watchdog_which_counts_against_the_job(hang
 
 @pytest.mark.parametrize("how", ["stopped", "frozen"])
 def test_its_job_goes_on_bit_for_bit_when_systemd_has_started_it_again(
-    hang: dict[str, Hung], how: str, straight: str
+    hang: dict[str, Hung], how: str, long_straight: str
 ) -> None:
-    assert hang[how].digest == straight
+    assert hang[how].digest == long_straight
 
 
 def test_each_slot_has_a_core_of_its_own_and_no_rights(hang: dict[str, Hung]) -> None:

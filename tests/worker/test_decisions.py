@@ -116,8 +116,9 @@ def test_a_holder_is_not_silent_a_moment_before_the_timeout() -> None:
     assert isinstance(decide(seen(age_s=V - 0.001)), Hide)
 
 
-def test_a_worker_that_started_anew_takes_its_own_job_at_once() -> None:
+def test_a_worker_that_started_anew_takes_its_own_job_at_once_by_the_message_that_the_manifest_names() -> None:
     assert decide(seen(age_s=0.0), worker="vm1/0") == Claim()
+    assert isinstance(decide(seen(age_s=0.0), "m2", worker="vm1/0"), Discard)
 
 
 @pytest.mark.parametrize("status", ["released", "planned"])

@@ -13,6 +13,14 @@ import torch
 from worker.snapshot.fingerprint import Fingerprint
 
 PACKAGES = ("torch", "numpy", "gymnasium", "stable-baselines3", "box2d")
+TUNING = (
+    "ATEN_CPU_CAPABILITY",
+    "MKL_CBWR",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "NPY_DISABLE_CPU_FEATURES",
+    "ONEDNN_MAX_CPU_ISA",
+)
+"""Variables by which one machine computes by other instructions than another one like it."""
 CPU_LINES = ("model name", "cpu family", "model", "stepping")
 """Lines of /proc/cpuinfo; on a virtual machine the name alone may be no more than the brand."""
 
@@ -25,6 +33,7 @@ def fingerprint() -> Fingerprint:
         "blas": f"torch {_torch_blas()}, NumPy {_numpy_blas()}",
         "libc": "-".join(platform.libc_ver()),
         "machine": platform.machine(),
+        "settings": ", ".join(f"{name}={os.environ[name]}" for name in TUNING if name in os.environ) or "none",
         "threads": f"torch {torch.get_num_threads()}, BLAS of NumPy {_numpy_threads()}",
         **{package: _version(package) for package in PACKAGES},
     }

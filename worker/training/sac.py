@@ -120,7 +120,8 @@ class FastSAC(SAC):
         np.divide(error, rows, out=memory.critics.y_gradient)
         memory.critics.backward()
         self._critic_adam.descend()
-        critic_loss = 0.5 * float(np.vdot(error, error)) / rows
+        # By no dot product: OpenBLAS, unlike all that makes the weights, adds in an order of its kernel's own.
+        critic_loss = 0.5 * float(np.square(error).sum()) / rows
 
         # J(π) = mean (α log π(a|s) − min_i Q_i(s, a)); each row's gradient runs through the critic of its minimum only
         memory.critics.x[:, size:] = policy_actions

@@ -27,3 +27,12 @@ def test_another_number_of_threads_is_another_fingerprint(monkeypatch: pytest.Mo
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", str((os.cpu_count() or 1) + 7))
     (difference,) = differences(before, fingerprint())
     assert difference.startswith("threads: ")
+
+
+def test_a_machine_that_is_told_to_compute_by_other_instructions_is_another_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = fingerprint()
+    monkeypatch.setenv("MKL_CBWR", "COMPATIBLE")
+    (difference,) = differences(before, fingerprint())
+    assert difference.startswith("settings: ")
