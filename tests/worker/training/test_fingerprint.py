@@ -29,7 +29,7 @@ def test_another_number_of_threads_is_another_fingerprint(monkeypatch: pytest.Mo
     assert difference.startswith("threads: ")
 
 
-def test_a_machine_that_is_told_to_compute_by_other_instructions_is_another_one(
+def test_a_machine_that_computes_by_other_instructions_is_another_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     before = fingerprint()
