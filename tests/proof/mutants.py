@@ -19,7 +19,7 @@ from typing import Final
 from tests.proof.broken_lines import MUTANTS, Mutant
 from tests.proof.records import ROOT
 
-TIMEOUT_S: Final = 900.0
+TIMEOUT_S: Final = 150.0
 COPIED: Final = ("worker", "producer", "tests", "pyproject.toml", "bicep", "systemd", "examples")
 _FAILED = re.compile(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", re.MULTILINE)
 
