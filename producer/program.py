@@ -91,8 +91,7 @@ app.callback()(lambda: None)
 
 def run() -> None:
     """Run a command. An expected error is one message and an exit status: 1 failed, 2 wrong usage or input."""
-    # What is loaded stays, and a look at 10,000 jobs makes many objects of which none goes: a tenth of its time.
-    gc.freeze()
+    # A look at 10,000 jobs makes many objects of which none goes: looking for some takes a tenth of its time.
     gc.set_threshold(50_000)
     try:
         app()

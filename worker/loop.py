@@ -140,7 +140,15 @@ class Loop:
     def _end(self, job: Job, seen: decisions.Seen | None, lease: Lease, status: Status, reason: str) -> None:
         slot = self._slot
         before = seen.manifest if seen else None
-        manifest = ended_unclaimed(job, before, status, reason, nonce=slot.runtime.nonce(), message_id=lease.message_id)
+        manifest = ended_unclaimed(
+            job,
+            before,
+            status,
+            reason,
+            nonce=slot.runtime.nonce(),
+            message_id=lease.message_id,
+            worker=slot.name,
+        )
         fence.create(slot.blobs, slot.runtime, manifest, seen)
         slot.log.warning("job.ended", job=job.id, status=status, reason=reason)
         if status == "poisoned":

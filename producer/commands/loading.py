@@ -1,5 +1,6 @@
 """Commands that are imported when they are called: an answer does not wait for what deploys a fleet."""
 
+import gc
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
@@ -22,6 +23,7 @@ def group_of(registers: Mapping[tuple[str, ...], Register]) -> type[TyperGroup]:
     def commands(register: Register) -> Mapping[str, Any]:
         app = typer.Typer()
         register(app)
+        gc.freeze()  # what is loaded stays
         return typer.main.get_group(app).commands
 
     class Group(TyperGroup):

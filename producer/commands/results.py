@@ -168,7 +168,10 @@ class Look:
             if follow:
                 tail(reader, show, printer.know, session.runtime, session.runtime.event(), every_s=EVERY_S)
             else:
-                printer.know(reader.manifest())
+                manifest = reader.manifest()
+                if manifest is not None and not manifest.attempts:
+                    typer.echo("No worker has had this job yet.", err=True)
+                printer.know(manifest)
                 for line in reader.new_lines():
                     show(line)
         except KeyboardInterrupt:

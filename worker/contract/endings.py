@@ -28,24 +28,31 @@ def closed(manifest: Manifest, ended: Ended, reason: str = "") -> Manifest:
 
 
 def ended_unclaimed(
-    job: Job, before: Manifest | None, status: Status, reason: str, *, nonce: str, message_id: str = ""
+    job: Job,
+    before: Manifest | None,
+    status: Status,
+    reason: str,
+    *,
+    nonce: str,
+    message_id: str = "",
+    worker: str = "",
 ) -> Manifest:
     """Return the manifest of a job that ends, or is let go, by somebody who has not claimed it.
 
-    Poisoned by a backstop, or because of a hold: cancelled, or released.
+    Poisoned by a backstop, or because of a hold: cancelled, or released. `worker` is the slot that writes it, if any.
 
     Like a claim it counts the epoch up and bears a new nonce, so that it fences a holder that fell silent.
     """
     if before is None:
         before = Manifest(job=job, status="planned", epoch=0, nonce=nonce)
     if before.status == "running":
-        before = closed(before, "vanished", VM_SILENT)
+        before = closed(before, "vanished", PROCESS_DIED if worker == before.worker else VM_SILENT)
     return before.model_copy(
         update={
             "status": status,
             "epoch": before.epoch + 1,
             "nonce": nonce,
             "message_id": message_id,
-            "outcome": Outcome(reason=reason),
+            "outcome": Outcome(reason="" if status == "released" else reason),  # a hold may be lifted any time
         }
     )

@@ -17,6 +17,7 @@ from tests.fakes.storage import MemoryBlobs
 from tests.fakes.sweeps import Storage, episodes, make_plan, running
 from worker.contract import names
 from worker.contract.control import Hold, write_hold
+from worker.contract.endings import ended_unclaimed
 from worker.contract.errors import InputError
 from worker.contract.manifest import Outcome
 from worker.contract.records import Listed, Stored
@@ -253,6 +254,11 @@ def test_logs_prints_lines_for_people_and_for_programs(storage: Storage) -> None
     storage.blobs.put(names.SWEEPS, names.log("lunar", JOBS[0].id, 1, "ab" * 8), body)
     assert "2026-11-22 10:00:01 info    job.claimed step=0" in ok(storage, "logs", JOBS[0].id)
     assert json.loads(ok(storage, "logs", JOBS[0].id, "--json")) == line
+
+
+def test_logs_of_a_job_that_no_worker_has_had_says_so(storage: Storage) -> None:
+    storage.put_manifest(ended_unclaimed(JOBS[5], None, "released", "the sweep is paused", nonce="a" * 16))
+    assert call(storage, "logs", JOBS[5].id).stderr == "No worker has had this job yet.\n"
 
 
 def test_cost_shows_spend_budget_and_what_it_rests_on(storage: Storage) -> None:

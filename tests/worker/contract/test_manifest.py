@@ -151,3 +151,10 @@ def test_a_job_that_ends_unclaimed_fences_its_holder() -> None:
 def test_a_job_that_was_never_claimed_ends_too() -> None:
     found = ended_unclaimed(JOB, None, "cancelled", "by ada", nonce="cd" * 8)
     assert (found.job, found.status, found.epoch, found.attempts) == (JOB, "cancelled", 1, ())
+
+
+def test_a_slot_that_lets_its_own_job_go_knows_that_its_process_died_and_keeps_no_reason_of_the_hold() -> None:
+    before = manifest()
+    found = ended_unclaimed(JOB, before, "released", "the sweep is paused", nonce="cd" * 8, worker=before.worker)
+    assert (found.attempts[-1].reason, found.eviction_count) == (PROCESS_DIED, 0)
+    assert (found.status, found.outcome.reason) == ("released", "")
