@@ -50,8 +50,8 @@ def story(azurite_home: Path, folder: Path) -> dict[str, Hung]:
         pids = {name: vm.main_pid(unit) for name, unit in units.items()}
         cores = {name: os.sched_getaffinity(pid) for name, pid in pids.items()}
         users = {name: psutil.Process(pid).uids().effective for name, pid in pids.items()}
-        os.kill(pids["stopped"], signal.SIGSTOP)
         with frozen(fleet, vm, units["frozen"]):
+            os.kill(pids["stopped"], signal.SIGSTOP)  # both at once: a slot that lives takes the other's job
             after = {name: _witnessed(fleet, each) for name, each in jobs.items()}
         digests = {name: fleet.done(each) for name, each in jobs.items()}
         return {
