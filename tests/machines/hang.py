@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -40,24 +40,32 @@ class Hung:
 
 
 def story(azurite_home: Path, folder: Path) -> dict[str, Hung]:
-    """Tell of a process that is stopped, and of one of which only the thread that trains is."""
+    """Tell of a process that is stopped, and of one of which only the thread that trains is, one after the other.
+
+    Meanwhile the other slot is down: it would take the job long before a watchdog fires.
+    """
     with machines(azurite_home, folder, slots=2) as fleet:
         vm = fleet.boot_busy()
-        jobs = {name: job(name, TIMESTEPS) for name in ("stopped", "frozen")}
-        for each in jobs.values():
-            fleet.account.enqueue([each])
-        units = {name: slot_unit(fleet.in_training(each)) for name, each in jobs.items()}
-        pids = {name: vm.main_pid(unit) for name, unit in units.items()}
-        cores = {name: os.sched_getaffinity(pid) for name, pid in pids.items()}
-        users = {name: psutil.Process(pid).uids().effective for name, pid in pids.items()}
-        with frozen(fleet, vm, units["frozen"]):
-            os.kill(pids["stopped"], signal.SIGSTOP)  # both at once: a slot that lives takes the other's job
-            after = {name: _witnessed(fleet, each) for name, each in jobs.items()}
-        digests = {name: fleet.done(each) for name, each in jobs.items()}
-        return {
-            name: Hung(unit, cores[name], users[name], vm.results(unit), after[name], digests[name])
-            for name, unit in units.items()
-        }
+        units = [slot_unit(f"vm/{number}") for number in range(2)]
+        vm("systemctl", "stop", units[1])
+        stopped = _told(fleet, vm, units[0], "stopped")
+        vm("systemctl", "stop", units[0])
+        vm("systemctl", "start", units[1])
+        return {"stopped": stopped, "frozen": _told(fleet, vm, units[1], "frozen")}
+
+
+def _told(fleet: Machines, vm: Inside, unit: str, how: str) -> Hung:
+    hangs = job(how, TIMESTEPS)
+    fleet.account.enqueue([hangs])
+    fleet.in_training(hangs)
+    pid = vm.main_pid(unit)
+    cores, user = os.sched_getaffinity(pid), psutil.Process(pid).uids().effective
+    with frozen(fleet, vm, unit) if how == "frozen" else nullcontext():
+        if how == "stopped":
+            os.kill(pid, signal.SIGSTOP)
+        after = _witnessed(fleet, hangs)
+    digest = fleet.done(hangs)  # systemd says how a life has ended after the witness, which is a part of it
+    return Hung(unit, cores, user, vm.results(unit), after, digest)
 
 
 def _witnessed(fleet: Machines, job: Job) -> Manifest:

@@ -12,14 +12,8 @@ def test_a_hung_slot_is_killed_by_its_watchdog_which_counts_against_the_job(hang
     found = hang[how]
     assert found.results == ["watchdog"]
     first = found.after.attempts[0]
-    if first.ended == "vanished":
-        return  # the other slot, started anew, took its job before its own watchdog had fired: nothing is counted
     assert (first.ended, first.reason) == ("killed", "no progress: the watchdog killed the slot")
     assert found.after.counts.failures_in_a_row == 1
-
-
-def test_the_first_that_its_watchdog_kills_is_counted(hang: dict[str, Hung]) -> None:
-    assert "killed" in {found.after.attempts[0].ended for found in hang.values()}
 
 
 @pytest.mark.parametrize("how", ["stopped", "frozen"])
