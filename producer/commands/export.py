@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from producer import session as sessions
-from producer.commands.options import TargetFile
+from producer.commands.options import SweepName, TargetFile
 from producer.results.export import TensorBoardExport, curves_csv
 from producer.results.parts import write_whole
 from producer.results.progress import ProgressReader
@@ -25,7 +25,7 @@ def register(app: typer.Typer, open_session: Callable[[Path | None], Session] = 
 
     @app.command(epilog="Example: tranquility export lunar --tensorboard runs/tb --follow")
     def export(
-        sweep: Annotated[str, typer.Argument(metavar="SWEEP", help="Name of the sweep.", show_default=False)],
+        sweep: SweepName,
         tensorboard: Annotated[
             Path | None,
             typer.Option(metavar="DIR", help="Write TensorBoard event files, one run a job.", show_default=False),

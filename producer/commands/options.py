@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+SweepName = Annotated[str, typer.Argument(metavar="SWEEP", help="Name of the sweep.", show_default=False)]
 TargetFile = Annotated[
     Path | None,
     typer.Option(

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from producer.commands.options import SweepName
 from producer.results.parts import write_whole
 from producer.session import open_session
 from worker.contract import names
@@ -17,7 +18,7 @@ def register(app: typer.Typer) -> None:
 
 
 def report(
-    sweep: Annotated[str, typer.Argument(metavar="SWEEP", help="Name of the sweep.", show_default=False)],
+    sweep: SweepName,
     out: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="File to write. Default: runs/SWEEP/report.html.", show_default=False),

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from producer import session as sessions
-from producer.commands.options import AsJson, TargetFile
+from producer.commands.options import AsJson, SweepName, TargetFile
 from producer.results.bill import bill, bill_document, no_price
 from producer.results.cost import price_of
 from producer.results.documents import sweep_document, view_document
@@ -28,7 +28,6 @@ from worker.contract.errors import InputError
 OpenSession = Callable[[Path | None], Session]
 OpenSet = Callable[[Session], SetReader]
 
-Sweep = Annotated[str, typer.Argument(metavar="SWEEP", help="Name of the sweep.", show_default=False)]
 EVERY_S = 2.0
 
 
@@ -105,7 +104,7 @@ class Look:
 
     def results(
         self,
-        sweep: Sweep,
+        sweep: SweepName,
         other: Annotated[
             str | None, typer.Argument(metavar="OTHER", help="A second sweep to compare with.", show_default=False)
         ] = None,

@@ -1,4 +1,4 @@
-"""Claims about how an enqueue ends: the tick that follows it, and what a person who may not scale is told."""
+"""Claims about the program: how an enqueue ends, with its tick, and what of it is imported for which command."""
 
 import subprocess
 import sys

@@ -13,14 +13,8 @@ import torch
 from worker.snapshot.fingerprint import Fingerprint
 
 PACKAGES = ("torch", "numpy", "gymnasium", "stable-baselines3", "box2d")
-TUNING = (
-    "ATEN_CPU_CAPABILITY",
-    "MKL_CBWR",
-    "MKL_ENABLE_INSTRUCTIONS",
-    "NPY_DISABLE_CPU_FEATURES",
-    "ONEDNN_MAX_CPU_ISA",
-)
-"""Variables by which one machine computes by other instructions than another one like it."""
+TUNING = ("MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "NPY_DISABLE_CPU_FEATURES", "ONEDNN_MAX_CPU_ISA")
+"""Variables by which one machine computes by other instructions than another one like it; PyTorch's shows in isa."""
 CPU_LINES = ("model name", "cpu family", "model", "stepping")
 """Lines of /proc/cpuinfo; on a virtual machine the name alone may be no more than the brand."""
 
